@@ -1,0 +1,5 @@
+"""Lightning callbacks of the project."""
+
+from cvae.callbacks.figures import SolutionFigures
+
+__all__ = ["SolutionFigures"]

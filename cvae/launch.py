@@ -1,0 +1,54 @@
+"""One process or several: where a run's processes are started.
+
+Lightning's own subprocess launcher starts the script again with the words of the command line. Under a Hydra multirun
+that starts the whole sweep again in every process, and under a single run it makes further output folders. Here the
+processes get the one config that is already composed, from the run's folder, and Hydra is not involved again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from cvae.training import RESULT, train
+
+CONFIG = "config.yaml"
+OVERRIDES = "overrides.json"
+EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LOCAL_RANK")
+
+
+def run(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Train in this process, or in as many as the trainer's config names; same return value as :func:`train`."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    processes = wanted_processes(cfg)
+    if processes <= 1:
+        return train(cfg, run_dir, overrides)
+    (run_dir / CONFIG).write_text(OmegaConf.to_yaml(cfg))
+    (run_dir / OVERRIDES).write_text(json.dumps(overrides or []))
+    (run_dir / RESULT).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    done = subprocess.run([*command, "-m", "cvae.worker", str(run_dir)], env=environment, check=False)
+    if done.returncode != 0 or not (run_dir / RESULT).is_file():
+        raise RuntimeError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
+    value: float = json.loads((run_dir / RESULT).read_text())["value"]
+    return value
+
+
+def wanted_processes(cfg: DictConfig) -> int:
+    """Processes to start here; 1 if someone (torchrun, SLURM) has started them already."""
+    trainer = cfg.trainer
+    if any(name in os.environ for name in EXTERNAL) or not str(trainer.get("strategy", "auto")).startswith("ddp"):
+        return 1
+    devices = trainer.devices
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, int) or devices == "auto":
+        return torch.cuda.device_count() if trainer.accelerator in ("gpu", "cuda") else 1
+    return len(str(devices).split(",")) if isinstance(devices, str) else len(devices)

@@ -1,0 +1,115 @@
+"""The objective: reconstruction of x and of f(x), and the KL term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae.networks.base import Reconstruction
+from cvae.schedules import linear_warmup
+
+Elementwise = Callable[[Tensor], Tensor]
+
+
+class LossTerms(NamedTuple):
+    """Per-sample terms, each ``(batch,)``: the total, its unweighted reconstruction terms and the KL in nats."""
+
+    total: Tensor
+    x_term: Tensor
+    y_term: Tensor
+    kl: Tensor
+
+
+def l1(residual: Tensor) -> Tensor:
+    """``|r|``, elementwise."""
+    return residual.abs()
+
+
+def mse(residual: Tensor) -> Tensor:
+    """``r**2``, elementwise."""
+    return residual.square()
+
+
+def huber(residual: Tensor, delta: float) -> Tensor:
+    """``r**2 / 2`` up to ``delta``, then ``delta (|r| - delta / 2)``, elementwise (Huber 1964)."""
+    size = residual.abs()
+    return torch.where(size <= delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
+
+
+class Objective:
+    """``beta * KL + wx * reconstruction(x) + wy * reconstruction(f(x'))``.
+
+    Reconstruction terms are means over the values of one sample, the KL is a sum over the latent dimensions; the
+    gradient of the y-term flows through ``f``.
+
+    Args:
+        elementwise: penalty on a residual.
+        beta: weight of the KL (Higgins et al. 2017).
+        wx: weight of the reconstruction of x.
+        wy: weight of the reconstruction of y; 0 leaves the y-term out of the computation.
+        y_scale: unit in which residuals of y are measured, for example the gate of the misfit.
+        warmup_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
+        free_bits: nats per latent dimension, on average over the batch, that the KL may hold at no cost
+            (Kingma et al. 2016).
+
+    Raises:
+        ValueError: for a negative weight, a scale that is not positive, or no reconstruction term at all.
+    """
+
+    def __init__(
+        self,
+        elementwise: Elementwise,
+        beta: float,
+        wx: float,
+        wy: float,
+        y_scale: float = 1.0,
+        warmup_steps: int = 0,
+        free_bits: float = 0.0,
+    ) -> None:
+        weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
+        for name, value in weights.items():
+            if not value >= 0 or not math.isfinite(value):
+                raise ValueError(f"loss.{name} is {value}; it must be a number of at least 0.")
+        if not y_scale > 0:
+            raise ValueError(f"loss.y_scale is {y_scale}; it must be positive.")
+        if wx == 0 and wy == 0:
+            raise ValueError("loss.wx and loss.wy are both 0; nothing would be reconstructed.")
+        self.elementwise = elementwise
+        self.beta, self.wx, self.wy = beta, wx, wy
+        self.y_scale = y_scale
+        self.warmup_steps = warmup_steps
+        self.free_bits = free_bits
+
+    def __call__(
+        self,
+        reconstruction: Reconstruction,
+        x: Tensor,
+        y: Tensor,
+        forward: Callable[[Tensor], Tensor],
+        step: int | None = None,
+    ) -> LossTerms:
+        """Terms for one batch.
+
+        Args:
+            reconstruction: from the network, with solutions ``(batch, samples, ...)``.
+            x: the solutions ``(batch, ...)``.
+            y: their conditions ``(batch, ...)``.
+            forward: the forward operator.
+            step: optimiser steps so far, for the warm-up; None takes the final beta.
+        """
+        beta = self.beta * (1.0 if step is None else linear_warmup(step, self.warmup_steps))
+        x_term = self.elementwise(reconstruction.x - x.unsqueeze(1)).flatten(2).mean(2).mean(1)
+        if self.wy > 0:
+            residual = (forward(reconstruction.x) - y.unsqueeze(1)) / self.y_scale
+            y_term = self.elementwise(residual).flatten(2).mean(2).mean(1)
+        else:
+            y_term = torch.zeros_like(x_term)
+        kl = reconstruction.kl
+        # the bound is on the batch mean of each dimension, so that single samples may still use fewer nats
+        slack = (self.free_bits - kl.mean(0)).clamp_min(0).sum() if self.free_bits > 0 else 0.0
+        total = self.wx * x_term + self.wy * y_term + beta * (kl.sum(-1) + slack)
+        return LossTerms(total, x_term, y_term, kl.sum(-1))

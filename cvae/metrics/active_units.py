@@ -1,0 +1,50 @@
+"""How many latent dimensions carry something."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+THRESHOLD = 0.01
+
+
+def active_units(means: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """Number of latent dimensions whose posterior mean varies over the data, Var(E[z|x,y]) > ``threshold``.
+
+    Burda et al. 2016, "Importance weighted autoencoders".
+
+    Args:
+        means: posterior means ``(samples, latent_dim)``.
+        threshold: smallest variance that counts.
+    """
+    return (means.double().var(0, correction=0) > threshold).sum()
+
+
+class ActiveUnits(Metric):
+    """See :func:`active_units`; keeps sums and sums of squares, so it is exact over batches and processes."""
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(latent_dim, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("squares", torch.zeros(latent_dim, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, means: Tensor) -> None:
+        """Add posterior means ``(batch, latent_dim)``."""
+        self.total += means.double().sum(0)
+        self.squares += means.double().square().sum(0)
+        self.count += len(means)
+
+    def compute(self) -> Tensor:
+        """Number of active dimensions, 0 before any update."""
+        count = self.count.clamp_min(1)
+        variance = self.squares / count - (self.total / count).square()
+        return (variance > THRESHOLD).sum().float()

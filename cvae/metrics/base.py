@@ -1,0 +1,44 @@
+"""The state that all measures share: a sum over conditions and their number."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from cvae.problems import Check
+
+
+class MeanOverConditions(Metric):
+    """Mean over conditions of a per-condition measure; exact over batches and processes.
+
+    A subclass gives :meth:`measure`. All measures are updated alike, with the draws and their check, so they work
+    in one :class:`torchmetrics.MetricCollection`.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def measure(self, x: Tensor, check: Check) -> Tensor:
+        """Per-condition values ``(batch,)`` of draws ``(batch, draws, lines, points)`` and their check."""
+
+    def update(self, x: Tensor, check: Check) -> None:
+        """Add conditions: draws ``(batch, draws, lines, points)`` and their :class:`~cvae.problems.Check`."""
+        if x.shape[:2] != check.valid.shape:
+            raise ValueError(f"{tuple(x.shape)} draws do not go with a check of {tuple(check.valid.shape)}.")
+        self.total += self.measure(x, check).double().sum()
+        self.count += len(x)
+
+    def compute(self) -> Tensor:
+        """The mean over all conditions so far; nan if there were none."""
+        return (self.total / self.count).float()

@@ -1,0 +1,211 @@
+"""The LightningModule: where network, objective, problem and measures meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.utils import instantiate
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from cvae import checkpoints
+from cvae.data.batches import Batch
+from cvae.draws import point_set
+from cvae.evaluation import Drawn, draw_and_check
+from cvae.losses import LossTerms, Objective
+from cvae.metrics import ActiveUnits, line_metrics
+from cvae.networks import LatentNetwork, Reconstruction
+from cvae.problems import Problem
+from cvae.seeds import stream
+
+TERMS = ("loss", "x_term", "y_term", "kl")
+MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+Schedule = Callable[[float], float]
+
+
+class CVAE(LightningModule):
+    """A conditional variational autoencoder that inverts a problem.
+
+    Args:
+        network: encoder, prior and decoder.
+        objective: the loss.
+        problem: forward operator and validity.
+        draws: solutions drawn for each condition when validating and testing.
+        points: name of the point set that draws start from, ``random`` or ``sobol``.
+        optimizer: from parameters to an optimizer; needed for training only.
+        schedule: learning-rate factor as a function of the share of training that is done.
+        seed: fixes the draws of validation and test.
+        config: plain data from which :meth:`from_config` builds the same model; stored in checkpoints.
+    """
+
+    def __init__(
+        self,
+        network: LatentNetwork,
+        objective: Objective,
+        problem: Problem,
+        draws: int = 30,
+        points: str = "random",
+        optimizer: MakeOptimizer | None = None,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if draws < 1:
+            raise ValueError(f"evaluation.draws is {draws}; it must be at least 1.")
+        self.network = network
+        self.objective = objective
+        self.problem = problem
+        self.draws = draws
+        self.points = point_set(points)
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.seed = seed
+        self.config = dict(config) if config is not None else None
+        self._sums: dict[str, list[Tensor]] = {}
+        self.val_metrics = line_metrics(problem).clone(prefix="val/")
+        self.test_metrics = line_metrics(problem).clone(prefix="test/")
+        self._active: ActiveUnits | None = None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **parts: Any) -> CVAE:
+        """Build a model from plain data.
+
+        Args:
+            config: ``problem``, ``model``, ``loss`` and ``evaluation``, without interpolations.
+            parts: further arguments of the constructor (optimizer, schedule, seed).
+        """
+        return cls(
+            network=instantiate(config["model"]),
+            objective=instantiate(config["loss"]),
+            problem=Problem.from_config(**config["problem"]),
+            config=config,
+            **config["evaluation"],
+            **parts,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, allow: Iterable[str] = ()) -> CVAE:
+        """A trained model from a checkpoint alone, on the CPU and in evaluation mode.
+
+        Args:
+            path: the ``.ckpt`` file.
+            allow: dotted names that its config may ask for beside the project's own, see
+                :func:`cvae.checkpoints.read_checkpoint`.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            cvae.checkpoints.CheckpointError: if it is damaged or asks for anything outside the allow-list.
+        """
+        config, weights = checkpoints.read_checkpoint(path, allow)
+        try:
+            model = cls.from_config(config)
+            model.load_state_dict(weights)
+        except Exception as error:
+            raise checkpoints.CheckpointError(
+                f"{path}: its config and weights do not make a model ({error})."
+            ) from error
+        return model.eval()
+
+    # --- use
+
+    @torch.no_grad()
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Sample solutions.
+
+        Args:
+            y: conditions ``(batch, conditions, points)``.
+            draws: solutions for each condition.
+            generator: source of all randomness.
+
+        Returns:
+            ``(batch, draws, lines, points)``, not checked.
+        """
+        u = self.points(len(y), draws, self.network.noise_dim, generator)
+        return self.network.draw(y, u.to(y))
+
+    # --- training
+
+    def setup(self, stage: str) -> None:
+        self._active = ActiveUnits(self.network.latent_dim).to(self.device)
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            train: Batch = self._data.splits.train
+            self.network.fit_scale(train.x, train.y)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        return self._step(batch, "train", self.global_step)[0].total.mean()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        _, reconstruction = self._step(batch, "val")
+        cast(ActiveUnits, self._active).update(reconstruction.code)
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        self._step(batch, "test")
+
+    def _step(self, batch: Batch, stage: str, step: int | None = None) -> tuple[LossTerms, Reconstruction]:
+        """The one step that training, validation and test share."""
+        reconstruction = self.network.reconstruct(batch.x, batch.y)
+        terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, step)
+        # sums stay on the device: reading them every step would stall it
+        sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_tensor(float(len(batch.x)))])
+        self._sums.setdefault(stage, []).append(sums)
+        return terms, reconstruction
+
+    def on_train_epoch_end(self) -> None:
+        self._log_terms("train")
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_terms("val")
+        active = cast(ActiveUnits, self._active)
+        self.log("val/active_units", active.compute())
+        active.reset()
+        self._log_draws("validation", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_terms("test")
+        self._log_draws("test", self.test_metrics)
+
+    def evaluate(self, y: Tensor, key: int) -> Iterator[Drawn]:
+        """Draws for this process's share of the conditions ``y``, the same for the same ``key``."""
+        return draw_and_check(
+            self.network.draw, self.problem, y, self.draws, self.network.noise_dim, self.points,
+            stream(self.seed, key), self.global_rank, self.trainer.world_size,
+        )  # fmt: skip
+
+    def _log_draws(self, stage: str, metrics: MetricCollection) -> None:
+        for drawn in self.evaluate(self._data.conditions(stage).y, key=0):
+            metrics.update(drawn.x, drawn.check)
+        self.log_dict(metrics.compute(), prog_bar=False)
+        metrics.reset()
+
+    def _log_terms(self, stage: str) -> None:
+        # reduced by hand: Lightning's own mean over processes would weigh unequal shares alike
+        sums = torch.stack(self._sums.pop(stage)).sum(0)
+        if self.trainer.world_size > 1:
+            sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        means = sums[:-1] / sums[-1]
+        self.log_dict({f"{stage}/{name}": mean for name, mean in zip(TERMS, means, strict=True)})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        if self.make_optimizer is None:
+            raise ValueError("this model was built for use, not for training: it has no optimizer.")
+        optimizer = self.make_optimizer(self.parameters())
+        if self.schedule is None:
+            return optimizer
+        total, schedule = max(int(self.trainer.estimated_stepping_batches), 1), self.schedule
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[checkpoints.KEY] = {"format": checkpoints.FORMAT, "config": self.config}
+
+    @property
+    def _data(self) -> Any:
+        """The data module, typed loosely: any that has ``splits`` and ``conditions`` will do."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]

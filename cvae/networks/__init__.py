@@ -1,0 +1,25 @@
+"""Plain ``nn.Module``s: encoders, decoders, output heads and priors, and the models assembled from them."""
+
+from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
+from cvae.networks.heads import EndpointsHead, PointsHead
+from cvae.networks.latent import Gaussian, LearnedPrior, StandardNormal
+from cvae.networks.perceptrons import deep, dense
+from cvae.networks.starter import starter
+from cvae.networks.trunks import ConditionScaler
+
+__all__ = [
+    "ConditionScaler",
+    "Decoder",
+    "Encoder",
+    "EndpointsHead",
+    "Gaussian",
+    "GaussianCVAE",
+    "LatentNetwork",
+    "LearnedPrior",
+    "PointsHead",
+    "Reconstruction",
+    "StandardNormal",
+    "deep",
+    "dense",
+    "starter",
+]

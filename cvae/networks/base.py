@@ -1,0 +1,138 @@
+"""What the module asks of any network, and the Gaussian CVAE assembled from parts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cvae.networks.heads import Head
+from cvae.networks.latent import Gaussian, Prior, gaussian
+from cvae.networks.trunks import ConditionScaler, Trunk
+
+
+class Reconstruction(NamedTuple):
+    """What a network makes of a training batch.
+
+    Attributes:
+        x: reconstructions ``(batch, samples, ...)``, one for each sample of the latent.
+        kl: KL of posterior and prior in nats, ``(batch, latent_dim)``.
+        log_weight: ``log p(z|y) - log q(z|x,y)`` of each sample, ``(batch, samples)``.
+        code: a summary of the posterior, ``(batch, latent_dim)``, for diagnostics (the posterior mean).
+    """
+
+    x: Tensor
+    kl: Tensor
+    log_weight: Tensor
+    code: Tensor
+
+
+class LatentNetwork(nn.Module, ABC):
+    """A network with a latent: reconstructs training batches and turns uniform points into solutions."""
+
+    #: size of the latent, as the measures of its health see it
+    latent_dim: int
+    #: size of the unit cube from which :meth:`draw` starts
+    noise_dim: int
+
+    @abstractmethod
+    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
+        """Encode ``x`` ``(batch, ...)`` given ``y``, sample the latent ``samples`` times and decode."""
+
+    @abstractmethod
+    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+        """Decode draws from the prior.
+
+        Args:
+            y: conditions ``(batch, ...)``.
+            u: points in the unit cube ``(batch, draws, noise_dim)``; uniform ones give draws from ``p(x|y)``.
+
+        Returns:
+            Solutions ``(batch, draws, ...)``.
+        """
+
+    def fit_scale(self, x: Tensor, y: Tensor) -> None:
+        """Take units of ``x`` and ``y`` from training data, once, before the first step."""
+
+
+class GaussianCVAE(LatentNetwork):
+    """Encoder q(z|x,y), prior p(z|y) and decoder p(x|z,y) with a Gaussian latent (Sohn et al. 2015).
+
+    Args:
+        encoder: ``(x, y) -> Gaussian``.
+        decoder: ``(z, y) -> x``, with ``z`` ``(batch, samples, latent_dim)`` and ``x`` ``(batch, samples, ...)``.
+        prior: ``y -> Gaussian``, with ``icdf(u, y) -> z``.
+        latent_dim: size of ``z``.
+        scaler: from raw conditions ``(batch, conditions, points)`` to the features that all three see.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, prior: Prior, latent_dim: int, scaler: nn.Module
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+        self.latent_dim = self.noise_dim = latent_dim
+        self.scaler = scaler
+
+    def fit_scale(self, x: Tensor, y: Tensor) -> None:
+        if isinstance(self.scaler, ConditionScaler):
+            self.scaler.fit(y)
+
+    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
+        features = self.scaler(y)
+        posterior: Gaussian = self.encoder(x, features)
+        prior: Gaussian = self.prior(features)
+        z = posterior.sample(samples)
+        log_weight = prior.log_prob(z) - posterior.log_prob(z)
+        return Reconstruction(self.decoder(z, features), posterior.kl(prior), log_weight, posterior.mean)
+
+    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+        features = self.scaler(y)
+        return self.decoder(self.prior.icdf(u, features), features)
+
+
+class Encoder(nn.Module):
+    """q(z|x) or q(z|x,y): flattens what it sees and reads mean and log-variance off a trunk.
+
+    Args:
+        trunk: from features to features; has ``width``.
+        latent_dim: size of ``z``.
+        sees_y: whether the trunk's inputs are x and y, or x alone.
+    """
+
+    def __init__(self, trunk: Trunk, latent_dim: int, sees_y: bool) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.sees_y = sees_y
+        self.out = nn.Linear(trunk.width, 2 * latent_dim)
+
+    def forward(self, x: Tensor, y: Tensor) -> Gaussian:
+        """``x`` ``(batch, lines, points)`` and features of y ``(batch, features)`` to the posterior."""
+        inputs = x.flatten(1)
+        if self.sees_y:
+            inputs = torch.cat([inputs, y], dim=-1)
+        return gaussian(self.out(self.trunk(inputs)))
+
+
+class Decoder(nn.Module):
+    """p(x|z,y): a trunk over (z, y) and an output head.
+
+    Args:
+        trunk: from ``latent_dim + features`` to features; has ``width``.
+        head: from ``head.outputs`` numbers to a solution.
+    """
+
+    def __init__(self, trunk: Trunk, head: Head) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+        self.out = nn.Linear(trunk.width, head.outputs)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """``z`` ``(batch, samples, latent_dim)`` and ``y`` ``(batch, features)`` to ``(batch, samples, ...)``."""
+        y = y.unsqueeze(1).expand(-1, z.shape[1], -1)
+        return self.head(self.out(self.trunk(torch.cat([z, y], dim=-1))))

@@ -1,0 +1,58 @@
+"""Output heads: from the decoder's features to solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cvae.problems.geometry import geometry_from_config
+
+
+class Head(nn.Module):
+    """What every head has: the number of ``outputs`` that it asks of the decoder."""
+
+    outputs: int
+
+
+class PointsHead(Head):
+    """Every point of every line is an output of its own, without bounds (as in the starter).
+
+    Args:
+        lines, points: shape of a solution.
+    """
+
+    def __init__(self, lines: int, points: int) -> None:
+        super().__init__()
+        self.shape = (lines, points)
+        self.outputs = lines * points
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """``(..., lines * points)`` to ``(..., lines, points)``."""
+        return raw.unflatten(-1, self.shape)
+
+
+class EndpointsHead(Head):
+    """Two numbers per line, in range and in the required order by construction, so every line is straight.
+
+    The two numbers are squashed into the range and sorted into the line's direction.
+
+    Args:
+        points, directions, range: the lines, see :class:`cvae.problems.LineGeometry`.
+    """
+
+    def __init__(self, points: int, directions: Sequence[str], range: Sequence[float]) -> None:
+        super().__init__()
+        self.geometry = geometry_from_config(points, directions, range)
+        self.outputs = 2 * self.geometry.lines
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """``(..., 2 lines)`` to ``(..., lines, points)``."""
+        return self.geometry.to_lines(self.endpoints(raw))
+
+    def endpoints(self, raw: Tensor) -> Tensor:
+        """``(..., 2 lines)`` to endpoints ``(..., lines, 2)``."""
+        low, _ = self.geometry.range
+        squashed = low + self.geometry.span * torch.sigmoid(raw.unflatten(-1, (self.geometry.lines, 2)))
+        return self.geometry.order(squashed)

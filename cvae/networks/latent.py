@@ -1,0 +1,107 @@
+"""Distributions over the latent: diagonal Gaussians and the priors p(z|y)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cvae.networks.trunks import Dense
+
+# log-variances beyond this say nothing and overflow exp
+LOG_VAR_LIMIT = 12.0
+
+
+class Gaussian(NamedTuple):
+    """Diagonal Gaussian, ``mean`` and ``log_var`` of shape ``(batch, latent_dim)``."""
+
+    mean: Tensor
+    log_var: Tensor
+
+    def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Reparametrised samples ``(batch, samples, latent_dim)`` (Kingma & Welling 2014)."""
+        shape = (self.mean.shape[0], samples, self.mean.shape[1])
+        noise = torch.randn(shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return self.mean.unsqueeze(1) + (0.5 * self.log_var).exp().unsqueeze(1) * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density ``(batch, samples)`` of ``z`` ``(batch, samples, latent_dim)``."""
+        mean, log_var = self.mean.unsqueeze(1), self.log_var.unsqueeze(1)
+        squares = (z - mean).square() * (-log_var).exp()
+        return -0.5 * (squares + log_var + math.log(2 * math.pi)).sum(-1)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self || other) per latent dimension, ``(batch, latent_dim)``, in nats."""
+        ratio = (self.log_var - other.log_var).exp()
+        shift = (self.mean - other.mean).square() * (-other.log_var).exp()
+        return 0.5 * (ratio + shift - 1 + other.log_var - self.log_var)
+
+
+def gaussian(parameters: Tensor) -> Gaussian:
+    """Split ``(batch, 2 latent_dim)`` into mean and bounded log-variance."""
+    mean, log_var = parameters.chunk(2, dim=-1)
+    return Gaussian(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+
+
+def normal_icdf(u: Tensor) -> Tensor:
+    """Uniform numbers in (0, 1) to standard normal ones, by the inverse distribution function."""
+    return torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
+
+
+class Prior(nn.Module, ABC):
+    """A prior p(z|y) over Gaussian latents."""
+
+    latent_dim: int
+
+    @abstractmethod
+    def forward(self, y: Tensor) -> Gaussian:
+        """``y`` ``(batch, features)`` to ``p(z|y)``."""
+
+    @abstractmethod
+    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
+        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape."""
+
+
+class StandardNormal(Prior):
+    """The prior ``p(z) = N(0, I)``, the same for every condition."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def forward(self, y: Tensor) -> Gaussian:
+        zeros = y.new_zeros(y.shape[0], self.latent_dim)
+        return Gaussian(zeros, zeros)
+
+    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
+        return normal_icdf(u)
+
+
+class LearnedPrior(Prior):
+    """The prior ``p(z|y)`` as a Gaussian whose mean and variance a perceptron reads off ``y``.
+
+    Args:
+        latent_dim: size of ``z``.
+        conditions, points: shape of a condition.
+        hidden: layer sizes.
+    """
+
+    def __init__(self, latent_dim: int, conditions: int, points: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.trunk = Dense(conditions * points, hidden)
+        self.out = nn.Linear(self.trunk.width, 2 * latent_dim)
+        # start at the standard normal
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, y: Tensor) -> Gaussian:
+        return gaussian(self.out(self.trunk(y)))
+
+    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
+        prior = self(y)
+        return prior.mean.unsqueeze(1) + (0.5 * prior.log_var).exp().unsqueeze(1) * normal_icdf(u)

@@ -1,0 +1,109 @@
+"""Straight lines on a grid: endpoints, values, and the uniform prior over both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DIRECTIONS = {"falling": -1, "rising": 1}
+
+
+@dataclass(frozen=True)
+class LineGeometry:
+    """Lines ``x_i(t) = left + (right - left) t`` with one required direction per line.
+
+    Args:
+        points: grid points per line, at least 3 (a Pearson correlation needs them).
+        directions: ``"falling"`` or ``"rising"`` for each line.
+        range: lowest and highest value that a line may take.
+
+    Raises:
+        ValueError: for fewer than 3 points, no line, an unknown direction or an empty range.
+    """
+
+    points: int
+    directions: tuple[str, ...]
+    range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "directions", tuple(self.directions))
+        object.__setattr__(self, "range", tuple(float(bound) for bound in self.range))
+        if self.points < 3:
+            raise ValueError(f"data.points is {self.points}; a line needs at least 3 points.")
+        if not self.directions:
+            raise ValueError("data.directions is empty; name one direction per line.")
+        unknown = [d for d in self.directions if d not in DIRECTIONS]
+        if unknown:
+            raise ValueError(
+                f"data.directions holds {unknown[0]!r}; each entry must be one of {', '.join(DIRECTIONS)}."
+            )
+        if len(self.range) != 2 or not self.range[0] < self.range[1]:
+            raise ValueError(f"data.range is {list(self.range)}; it must be [lowest, highest] with lowest < highest.")
+
+    @property
+    def lines(self) -> int:
+        return len(self.directions)
+
+    @property
+    def span(self) -> float:
+        """Height of the range."""
+        return self.range[1] - self.range[0]
+
+    def position(self, like: Tensor | None = None) -> Tensor:
+        """Positions ``t`` of the grid points, ``(points,)``, from 0 to 1."""
+        if like is None:
+            return torch.linspace(0.0, 1.0, self.points)
+        return torch.linspace(0.0, 1.0, self.points, dtype=like.dtype, device=like.device)
+
+    def signs(self, like: Tensor) -> Tensor:
+        """Required slope signs, ``(lines,)``, -1 for falling and +1 for rising."""
+        return torch.tensor([DIRECTIONS[d] for d in self.directions], dtype=like.dtype, device=like.device)
+
+    def to_lines(self, endpoints: Tensor) -> Tensor:
+        """Endpoints ``(..., lines, 2)`` to lines ``(..., lines, points)``."""
+        t = self.position(endpoints)
+        left, right = endpoints[..., :1], endpoints[..., 1:]
+        return left + (right - left) * t
+
+    def to_endpoints(self, x: Tensor) -> Tensor:
+        """Least-squares endpoints ``(..., lines, 2)`` of ``x`` ``(..., lines, points)``.
+
+        Exact for straight lines, the nearest straight line otherwise.
+        """
+        return x @ self._fit(x)
+
+    def _fit(self, like: Tensor) -> Tensor:
+        t = torch.linspace(0.0, 1.0, self.points, dtype=torch.float64)
+        basis = torch.stack([1 - t, t], dim=1)
+        return torch.linalg.pinv(basis).T.to(like)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw ``(count, lines, 2)`` endpoints, both uniform over the allowed order of each line."""
+        uniform = torch.rand(count, self.lines, 2, generator=generator, device=generator.device)
+        return self.order(self.range[0] + self.span * uniform)
+
+    def order(self, endpoints: Tensor) -> Tensor:
+        """Sort each pair of endpoints ``(..., lines, 2)`` into the required direction."""
+        low, high = endpoints.amin(-1), endpoints.amax(-1)
+        rising = self.signs(endpoints) > 0
+        return torch.stack([torch.where(rising, low, high), torch.where(rising, high, low)], dim=-1)
+
+    def project(self, endpoints: Tensor) -> Tensor:
+        """Nearest endpoints ``(..., lines, 2)`` in range and in the required order.
+
+        A pair in the wrong order goes to its common mean (the Euclidean projection on ``left = right``).
+        """
+        left, right = endpoints[..., 0], endpoints[..., 1]
+        wrong = (right - left) * self.signs(endpoints) < 0
+        mean = (left + right) / 2
+        ordered = torch.stack([torch.where(wrong, mean, left), torch.where(wrong, mean, right)], dim=-1)
+        return ordered.clamp(self.range[0], self.range[1])
+
+
+def geometry_from_config(points: int, directions: Sequence[str], range: Sequence[float]) -> LineGeometry:
+    """Build a :class:`LineGeometry` from plain config values (lists become tuples)."""
+    low, high = range
+    return LineGeometry(points=points, directions=tuple(directions), range=(low, high))

@@ -1,0 +1,150 @@
+"""From a composed config to a trained, tested and recorded model."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig, open_dict
+
+from cvae import __version__
+from cvae.config import digest, flatten, plain
+from cvae.data import LineTriples
+from cvae.files import write_json
+from cvae.module import CVAE
+from cvae.report import print_summary
+
+log = logging.getLogger(__name__)
+
+RESULT = "result.json"
+
+
+def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Train, test and record one model.
+
+    Args:
+        cfg: the composed config.
+        run_dir: the run's own folder; nothing is written elsewhere.
+        overrides: what the user changed, for the record.
+
+    Returns:
+        The value of ``cfg.optimized_metric`` for the model that was kept.
+
+    Raises:
+        ValueError: for a config that makes no sense; the message names the entry.
+    """
+    started = time.time()
+    with open_dict(cfg):
+        cfg.run_dir = str(run_dir)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: LineTriples = instantiate(cfg.data)
+    # a file may show other directions than the config; networks are built for what the data show
+    cfg.data.directions = list(data.problem.geometry.directions)
+    model = build_model(cfg, data.problem.config)
+    callbacks: list[Callback] = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
+    loggers: list[Logger] = [instantiate(entry) for entry in cfg.logger.values() if entry is not None]
+    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
+    settings = plain(cfg)
+    settings.pop("run_dir")
+
+    with warnings.catch_warnings():
+        # Lightning's own call of a deprecated torch function; nothing that a user could mend
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        trainer.fit(model, datamodule=data)
+    kept = kept_checkpoint(trainer)
+    measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    measures |= best_measures(trainer, model, data, kept)
+    if cfg.optimized_metric not in measures:
+        raise ValueError(
+            f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
+            f"choose one of {', '.join(sorted(measures))}."
+        )
+    if cfg.test:
+        trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+        measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        _log_hyperparameters(trainer, settings, measures)
+        result = {
+            "status": "finished",
+            "optimized_metric": cfg.optimized_metric,
+            "value": measures[cfg.optimized_metric],
+            "measures": measures,
+            "checkpoint": str(Path(kept).relative_to(run_dir)) if kept else None,
+            "seed": cfg.seed,
+            "overrides": overrides or [],
+            "duration_s": round(time.time() - started, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+            "config_hash": digest(settings),
+            "config": settings,
+        }
+        write_json(run_dir / RESULT, result)
+        print_summary(measures, run_dir, kept)
+    return measures[cfg.optimized_metric]
+
+
+def build_model(cfg: DictConfig, problem: dict[str, Any]) -> CVAE:
+    """The untrained model that ``cfg`` describes, for a problem as plain data."""
+    config = {
+        "problem": problem,
+        "model": plain(cfg.model),
+        "loss": plain(cfg.loss),
+        "evaluation": {"draws": cfg.generation.count, "points": cfg.generation.draws},
+    }
+    optimizer, schedule = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+    return CVAE.from_config(config, optimizer=optimizer, schedule=schedule, seed=cfg.seed)
+
+
+def kept_checkpoint(trainer: Trainer) -> str | None:
+    """Path of the checkpoint to keep: the best one, or the last if the monitored measure never left 0.
+
+    None where nothing was kept (``fast_dev_run``, or no checkpoint callback).
+    """
+    checkpoint = trainer.checkpoint_callback
+    if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
+        return None
+    best = checkpoint.best_model_score
+    if best is not None and float(best) == 0 and checkpoint.mode == "max" and checkpoint.last_model_path:
+        log.info("%s stayed 0, so that it tells no epoch from another; the last epoch is kept.", checkpoint.monitor)
+        return checkpoint.last_model_path
+    return checkpoint.best_model_path
+
+
+def best_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:
+    """Validation measures of the checkpoint that was kept (those of the last epoch describe another model)."""
+    if kept is None:
+        return {}
+    found = trainer.validate(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+    return {name: float(value) for name, value in found[0].items()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    packages = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy")
+    return {"python": platform.python_version(), "cvae": __version__} | {name: version(name) for name in packages}
+
+
+def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: dict[str, float]) -> None:
+    chosen = {name: value for name, value in measures.items() if name.startswith(("val/", "test/"))}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(flatten(settings), metrics={f"final/{name}": v for name, v in chosen.items()})
+            logger.save()
+
+
+def machine() -> str:
+    """What a result was measured on, in a few words."""
+    threads = torch.get_num_threads()
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()
+    return f"{device}, {threads} threads"

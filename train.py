@@ -1,0 +1,24 @@
+"""Train a CVAE: ``python train.py model=deep loss=huber``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+import cvae.config  # noqa: F401 - registers the resolvers that the configs use
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    """Run one job; Hydra hands the return value to a sweeper."""
+    from cvae.launch import run
+
+    hydra_cfg = HydraConfig.get()
+    return run(cfg, Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+
+
+if __name__ == "__main__":
+    main()
