@@ -24,6 +24,7 @@ ALLOWED_TARGETS = frozenset(
         "cvae.networks.StandardNormal",
         "cvae.networks.deep",
         "cvae.networks.dense",
+        "cvae.networks.mixture",
         "cvae.networks.starter",
     }
 )

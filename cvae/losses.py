@@ -102,14 +102,30 @@ class Objective:
             step: optimiser steps so far, for the warm-up; None takes the final beta.
         """
         beta = self.beta * (1.0 if step is None else linear_warmup(step, self.warmup_steps))
-        x_term = self.elementwise(reconstruction.x - x.unsqueeze(1)).flatten(2).mean(2).mean(1)
+        x_term = self.elementwise(reconstruction.x - x.unsqueeze(1)).flatten(2).mean(2)
         if self.wy > 0:
             residual = (forward(reconstruction.x) - y.unsqueeze(1)) / self.y_scale
-            y_term = self.elementwise(residual).flatten(2).mean(2).mean(1)
+            y_term = self.elementwise(residual).flatten(2).mean(2)
         else:
             y_term = torch.zeros_like(x_term)
+        if reconstruction.kl is None:
+            return self._enumerated(x_term, y_term, reconstruction.log_weight, beta)
         kl = reconstruction.kl
         # the bound is on the batch mean of each dimension, so that single samples may still use fewer nats
         slack = (self.free_bits - kl.mean(0)).clamp_min(0).sum() if self.free_bits > 0 else 0.0
-        total = self.wx * x_term + self.wy * y_term + beta * (kl.sum(-1) + slack)
-        return LossTerms(total, x_term, y_term, kl.sum(-1))
+        total = self.wx * x_term.mean(1) + self.wy * y_term.mean(1) + beta * (kl.sum(-1) + slack)
+        return LossTerms(total, x_term.mean(1), y_term.mean(1), kl.sum(-1))
+
+    def _enumerated(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float) -> LossTerms:
+        """The same objective at its best posterior over an enumerated latent, ``q(k) ~ p(k|y) exp(-cost(k) / beta)``.
+
+        At that posterior it is ``-beta log sum_k p(k|y) exp(-cost(k) / beta)``.
+        """
+        cost = self.wx * x_term + self.wy * y_term
+        temperature = max(beta, 1e-8)
+        energy = log_prior - cost / temperature
+        total = -temperature * torch.logsumexp(energy, dim=1)
+        log_q = energy.log_softmax(1).detach()
+        q = log_q.exp()
+        kl = (q * (log_q - log_prior.detach())).sum(1)
+        return LossTerms(total, (q * x_term).sum(1), (q * y_term).sum(1), kl)

@@ -3,11 +3,13 @@
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
 from cvae.networks.heads import EndpointsHead, PointsHead
 from cvae.networks.latent import Gaussian, LearnedPrior, StandardNormal
+from cvae.networks.mixture import CategoricalCVAE, mixture
 from cvae.networks.perceptrons import deep, dense
 from cvae.networks.starter import starter
 from cvae.networks.trunks import ConditionScaler
 
 __all__ = [
+    "CategoricalCVAE",
     "ConditionScaler",
     "Decoder",
     "Encoder",
@@ -21,5 +23,6 @@ __all__ = [
     "StandardNormal",
     "deep",
     "dense",
+    "mixture",
     "starter",
 ]

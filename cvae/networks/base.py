@@ -18,13 +18,15 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         x: reconstructions ``(batch, samples, ...)``, one for each sample of the latent.
-        kl: KL of posterior and prior in nats, ``(batch, latent_dim)``.
-        log_weight: ``log p(z|y) - log q(z|x,y)`` of each sample, ``(batch, samples)``.
+        kl: KL of posterior and prior in nats, ``(batch, latent_dim)``; None where the samples are an enumeration of
+            a discrete latent, whose exact posterior the objective works out.
+        log_weight: ``log p(z|y) - log q(z|x,y)`` of each sample, ``(batch, samples)``; for an enumeration
+            ``log p(k|y)``.
         code: a summary of the posterior, ``(batch, latent_dim)``, for diagnostics (the posterior mean).
     """
 
     x: Tensor
-    kl: Tensor
+    kl: Tensor | None
     log_weight: Tensor
     code: Tensor
 

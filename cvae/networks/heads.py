@@ -15,6 +15,10 @@ class Head(nn.Module):
 
     outputs: int
 
+    def squared_error(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Mean squared distance ``(batch, samples)`` of ``raw`` ``(batch, samples, outputs)``, decoded, to ``x``."""
+        return (self(raw) - x.unsqueeze(1)).square().flatten(2).mean(2)
+
 
 class PointsHead(Head):
     """Every point of every line is an output of its own, without bounds (as in the starter).
@@ -50,6 +54,13 @@ class EndpointsHead(Head):
     def forward(self, raw: Tensor) -> Tensor:
         """``(..., 2 lines)`` to ``(..., lines, points)``."""
         return self.geometry.to_lines(self.endpoints(raw))
+
+    def squared_error(self, raw: Tensor, x: Tensor) -> Tensor:
+        # the mean over the points of a straight line is a quadratic form of its endpoints: no line is decoded
+        a, b = (self.endpoints(raw) - self.geometry.to_endpoints(x).unsqueeze(1)).unbind(-1)
+        t = self.geometry.position(x)
+        left, cross, right = (1 - t).square().mean(), 2 * (t * (1 - t)).mean(), t.square().mean()
+        return (left * a * a + cross * a * b + right * b * b).mean(-1)
 
     def endpoints(self, raw: Tensor) -> Tensor:
         """``(..., 2 lines)`` to endpoints ``(..., lines, 2)``."""

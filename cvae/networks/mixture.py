@@ -1,0 +1,94 @@
+"""The model ``mixture``: a categorical latent, for conditions whose solutions are separate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cvae.networks.base import LatentNetwork, Reconstruction
+from cvae.networks.heads import Head
+from cvae.networks.trunks import ConditionScaler, Residual
+
+
+class CategoricalCVAE(LatentNetwork):
+    """A CVAE whose latent is one of ``components``: p(k|y), and one solution for each k and y.
+
+    A Gaussian latent must blur between separate solutions; here each k is a solution of its own. The posterior over
+    k is exact: it follows from how far each k's solution is from x, so no recognition network is needed. Of the
+    components only the nearest ``enumerated`` enter the bound (truncated posteriors, Luecke & Eggert 2010): the
+    others have almost no weight, and leaving them out can only lower the bound.
+
+    Args:
+        trunk: from features of y to features; has ``width``.
+        head: from ``head.outputs`` numbers to a solution.
+        components: number of values of the latent.
+        enumerated: components that enter the bound for one sample.
+        scaler: from raw conditions to features.
+    """
+
+    def __init__(self, trunk: Residual, head: Head, components: int, enumerated: int, scaler: ConditionScaler) -> None:
+        super().__init__()
+        if components < 2:
+            raise ValueError(f"model.components is {components}; it must be at least 2.")
+        if not 1 <= enumerated <= components:
+            raise ValueError(f"model.enumerated is {enumerated}; it must be between 1 and model.components.")
+        self.trunk, self.head, self.scaler = trunk, head, scaler
+        self.components, self.enumerated = components, enumerated
+        self.latent_dim = components
+        self.noise_dim = 1
+        self.solutions = nn.Linear(trunk.width, components * head.outputs)
+        self.logits = nn.Linear(trunk.width, components)
+        # spread over the solutions from the start; components that begin alike stay alike
+        nn.init.normal_(self.solutions.bias, std=1.5)
+        nn.init.zeros_(self.logits.weight)
+        nn.init.zeros_(self.logits.bias)
+
+    def fit_scale(self, x: Tensor, y: Tensor) -> None:
+        self.scaler.fit(y)
+
+    def components_of(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw solutions ``(batch, components, head.outputs)`` and ``log p(k|y)`` ``(batch, components)``."""
+        features = self.trunk(self.scaler(y))
+        raw = self.solutions(features).unflatten(-1, (self.components, self.head.outputs))
+        return raw, self.logits(features).log_softmax(-1)
+
+    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
+        raw, log_prior = self.components_of(y)
+        with torch.no_grad():
+            distance = self.head.squared_error(raw, x)
+            nearest = distance.topk(self.enumerated, dim=1, largest=False).indices
+        chosen = raw.gather(1, nearest.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
+        log_weight = log_prior.gather(1, nearest)
+        code = torch.zeros_like(log_prior).scatter(1, nearest[:, :1], 1.0)
+        return Reconstruction(self.head(chosen), None, log_weight, code)
+
+    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+        raw, log_prior = self.components_of(y)
+        # inverse distribution function of p(k|y), with k in order of probability: even points u give distinct k
+        order = log_prior.argsort(dim=1, descending=True)
+        cumulative = log_prior.gather(1, order).exp().cumsum(1)
+        rank = torch.searchsorted(cumulative, u[..., 0].contiguous()).clamp_max(self.components - 1)
+        k = order.gather(1, rank)
+        return self.head(raw.gather(1, k.unsqueeze(-1).expand(-1, -1, raw.shape[-1])))
+
+
+def mixture(
+    points: int,
+    conditions: int,
+    components: int,
+    enumerated: int,
+    width: int,
+    blocks: int,
+    head: Head,
+) -> CategoricalCVAE:
+    """A categorical CVAE over a residual perceptron.
+
+    Args:
+        points, conditions: shape ``(conditions, points)`` of a condition.
+        components: number of values of the latent.
+        enumerated: components that enter the bound for one sample.
+        width, blocks: size of the perceptron.
+        head: output head.
+    """
+    trunk = Residual(conditions * points, width, blocks)
+    return CategoricalCVAE(trunk, head, components, enumerated, ConditionScaler(conditions))

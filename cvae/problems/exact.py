@@ -1,0 +1,82 @@
+"""Exact solution sets of problems whose structure is known: independent checks of the exhaustive search."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae.problems.geometry import LineGeometry
+
+
+class PhaseCondition(NamedTuple):
+    """``wave(sum_i coefficients[i] * x_i)`` with wave ``"cos"`` or ``"sin"``."""
+
+    wave: str
+    coefficients: tuple[float, ...]
+
+
+def phase_solutions(geometry: LineGeometry, conditions: list[PhaseCondition], endpoints: Tensor) -> Tensor:
+    """All solutions with the same conditions as the solution ``endpoints`` ``(lines, 2)``.
+
+    The phase of each condition is itself a line. Cosine is even and periodic, so every solution has the phases
+    ``s * phase + 2 pi k`` with a sign ``s`` and an integer ``k`` per condition (``sin(p) = cos(p - pi/2)``); with as
+    many conditions as lines the phases map back to endpoints through the inverse of the matrix of coefficients.
+
+    Args:
+        geometry: range and directions.
+        conditions: as many as lines, with independent coefficients.
+        endpoints: one known solution ``(lines, 2)``.
+
+    Returns:
+        ``(count, lines, 2)``, those in range and with the required slopes, the known one among them.
+
+    Raises:
+        ValueError: if there are not as many conditions as lines, or their coefficients depend on each other.
+    """
+    matrix = torch.tensor([condition.coefficients for condition in conditions], dtype=torch.float64)
+    if matrix.shape[0] != matrix.shape[1] or matrix.shape[1] != geometry.lines:
+        raise ValueError(f"{len(conditions)} conditions for {geometry.lines} lines; as many are needed.")
+    if torch.linalg.matrix_rank(matrix) < len(matrix):
+        raise ValueError(f"the coefficients {matrix.tolist()} depend on each other.")
+    inverse = torch.linalg.inv(matrix)
+    offset = torch.tensor([math.pi / 2 if condition.wave == "sin" else 0.0 for condition in conditions])
+    phases = matrix @ endpoints.double() - offset.double().unsqueeze(1)  # as cosines, (conditions, 2)
+    low, high = geometry.range
+    # the phases that lines within the range can reach, per condition
+    reach_low = torch.where(matrix > 0, matrix * low, matrix * high).sum(1) - offset
+    reach_high = torch.where(matrix > 0, matrix * high, matrix * low).sum(1) - offset
+    choices = []
+    for row, phase in enumerate(phases):
+        lines = []
+        for sign in (1, -1):
+            signed = sign * phase
+            first = math.ceil((float(reach_low[row]) - float(signed.min())) / (2 * math.pi) - 1e-9)
+            last = math.floor((float(reach_high[row]) - float(signed.max())) / (2 * math.pi) + 1e-9)
+            lines += [signed + 2 * math.pi * turns for turns in range(first, last + 1)]
+        choices.append(lines)
+    if not all(choices):
+        return endpoints[:0].reshape(0, geometry.lines, 2)
+    candidates = torch.stack([torch.stack(combination) for combination in itertools.product(*choices)])
+    solutions = inverse @ (candidates + offset.double().unsqueeze(1))
+    inside = ((solutions >= low - 1e-9) & (solutions <= high + 1e-9)).all(-1).all(-1)
+    slopes = (solutions[..., 1] - solutions[..., 0]) * geometry.signs(solutions)
+    return solutions[inside & (slopes > 0).all(-1)].clamp(low, high).to(endpoints.dtype)
+
+
+def product_family(geometry: LineGeometry, endpoints: Tensor, count: int) -> Tensor:
+    """Exact solutions ``(c x0, x1 / c)`` of ``y = x0 * x1``, ``(count, 2, 2)``, for ``c`` spaced evenly in its logarithm.
+
+    Args:
+        geometry: range; two lines.
+        endpoints: one known solution ``(2, 2)`` with positive values.
+        count: number of solutions.
+    """
+    _, high = geometry.range
+    top = endpoints.amax(1)
+    smallest, largest = float(top[1]) / high, high / float(top[0])
+    c = torch.logspace(math.log10(smallest), math.log10(largest), count, dtype=torch.float64).to(endpoints.dtype)
+    return torch.stack([endpoints[0] * c[:, None], endpoints[1] / c[:, None]], dim=1)
