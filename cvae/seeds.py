@@ -12,5 +12,7 @@ def stream(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
     Different keys give independent streams (:class:`numpy.random.SeedSequence`), unlike ``seed + epoch``, where
     seed 0 at epoch 1 repeats seed 1 at epoch 0.
     """
-    entropy = np.random.SeedSequence([key & 0xFFFFFFFFFFFFFFFF for key in keys]).generate_state(1, np.uint64)[0]
+    # two words for each key, after their number: SeedSequence alone takes (5,) and (5, 0) for the same
+    words = [word for key in keys for word in (key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)]
+    entropy = np.random.SeedSequence([len(keys), *words]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(entropy >> 1))

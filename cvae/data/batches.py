@@ -45,7 +45,7 @@ class EpochSampler:
         """Indices of this process's samples, ``(share,)``."""
         if not self.shuffle:
             return torch.arange(self.rank, self.count, self.world, device=device)
-        generator = stream(self.seed, self.epoch, device=device)
+        generator = stream(self.seed, self.epoch, 1, device=device)
         order = torch.randperm(self.count, generator=generator, device=device)
         return order[self.rank :: self.world][: self.share]
 

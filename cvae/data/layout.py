@@ -100,9 +100,11 @@ def read_pairs(path: str | Path) -> tuple[Tensor, Tensor]:
         return _same_length(path, x, y)
     content = load_plain(path)
     if isinstance(content, TensorDataset):
-        if len(content.tensors) < 2:
-            raise ValueError(f"{path}: the TensorDataset holds {len(content.tensors)} tensor(s); expected x and y.")
-        return _same_length(path, content.tensors[0].float(), content.tensors[1].float())
+        # a file may set the attribute to anything
+        tensors = [part for part in getattr(content, "tensors", ()) if isinstance(part, Tensor)]
+        if len(tensors) < 2:
+            raise ValueError(f"{path}: the TensorDataset holds {len(tensors)} tensor(s); expected x and y.")
+        return _same_length(path, tensors[0].float(), tensors[1].float())
     if isinstance(content, list | tuple) and content:
         return _same_length(path, *_stack_pairs(path, content))
     raise ValueError(f"{path}: holds a {type(content).__name__}; expected a TensorDataset or a list of (x, y) pairs.")

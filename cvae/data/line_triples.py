@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from lightning import LightningDataModule
 from torch import Tensor
 
@@ -21,7 +22,8 @@ class LineTriples(LightningDataModule):
 
     Args:
         points, directions, range, forward, gates: the problem, see :meth:`cvae.problems.Problem.from_config`.
-        source: where the triples come from, :class:`~cvae.data.Simulation` or :class:`~cvae.data.LineFiles`.
+        source: where the triples come from, :class:`~cvae.data.Simulation` or :class:`~cvae.data.LineFiles`, or the
+            config of one.
         batch_size: triples per step and process.
         fresh: simulate new training triples each epoch instead of visiting the same again.
         tolerance: largest perturbation of ``y`` in training, as a share of ``gates.rmse``; 0 trains on exact ``y``.
@@ -40,7 +42,7 @@ class LineTriples(LightningDataModule):
         range: Sequence[float],
         forward: Sequence[str] | Mapping[str, Any],
         gates: Mapping[str, float],
-        source: Source,
+        source: Source | Mapping[str, Any],
         batch_size: int,
         fresh: bool = False,
         tolerance: float = 0.0,
@@ -52,14 +54,20 @@ class LineTriples(LightningDataModule):
         if tolerance < 0:
             raise ValueError(f"data.tolerance is {tolerance}; it must be 0 or more.")
         self._problem = Problem.from_config(points, directions, range, forward, gates)
-        self.source = source
+        # a config where Hydra was told to build nothing inside: it would call a function named by data.forward
+        self.source: Source = instantiate(source) if isinstance(source, Mapping) else source
         self.batch_size = batch_size
         self.fresh = fresh
         self.tolerance = tolerance
-        self.evaluation = dict(evaluation or {"validation": 100, "test": 500})
+        self.evaluation = {"validation": 100, "test": 500} | dict(evaluation or {})
+        for name, count in self.evaluation.items():
+            if name not in ("validation", "test") or count < 1:
+                raise ValueError(
+                    f"data.evaluation.{name} is {count}; validation and test need at least 1 condition each."
+                )
         self.seed = seed
         self._splits: Splits | None = None
-        if fresh and not hasattr(source, "sizes"):
+        if fresh and not hasattr(self.source, "sizes"):
             raise ValueError("data.fresh=true needs simulated data; files hold a fixed set of triples.")
         self._check_sizes(sizes or {})
 
@@ -67,6 +75,8 @@ class LineTriples(LightningDataModule):
         geometry = self._problem.geometry
         true = {"lines": geometry.lines, "points": geometry.points, "conditions": self._problem.forward.conditions}
         for name, size in sizes.items():
+            if name not in true:
+                raise ValueError(f"data.sizes.{name} is unknown; data.sizes holds {', '.join(true)}.")
             if true[name] != size:
                 raise ValueError(
                     f"data.sizes.{name} is {size}, but data.forward and data.directions give {true[name]}; "

@@ -168,10 +168,9 @@ def _check_values(x: Tensor, y: Tensor, problem: Problem) -> None:
             f"x leaves the range [{low}, {high}] in {int(outside.sum())} of {len(x)} triples (it spans "
             f"{x.min():.4g} to {x.max():.4g}), first in number {_first(outside)}; set data.range."
         )
-    bent = (problem.straightness(x).abs() <= problem.gates.pearson).any(1)
     # a line so flat that rounding decides its correlation is straight all the same
-    flat = (x.amax(-1) - x.amin(-1) < 1e-4 * problem.geometry.span).any(1)
-    bent &= ~flat
+    flat = x.amax(-1) - x.amin(-1) < 1e-4 * problem.geometry.span
+    bent = ((problem.straightness(x).abs() <= problem.gates.pearson) & ~flat).any(1)
     if bent.any():
         raise ValueError(
             f"{int(bent.sum())} of {len(x)} triples have a line that is not straight (|Pearson| <= "
@@ -218,7 +217,7 @@ def _check_forward(x: Tensor, y: Tensor, problem: Problem, path: Path, trust_y: 
     with torch.no_grad():
         error = problem.forward(x) - y
     rmse = float(error.square().mean().sqrt())
-    scale = max(1.0, float(y.std()))
+    scale = max(float(y.square().mean().sqrt()), problem.gates.rmse)
     if rmse <= Y_TOLERANCE * scale:
         log.info("%s: %d triples; y agrees with %s, RMSE %.2g.", path, len(x), problem.forward.name, rmse)
         return

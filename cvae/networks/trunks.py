@@ -76,10 +76,12 @@ class ConditionScaler(nn.Module):
         values = y[:4096].transpose(0, 1).flatten(1).double()
         low, middle, high = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
         spread = (high - low) / 1.349
+        # differences below this are rounding
+        smallest = 1e-6 * torch.maximum(low.abs(), high.abs())
         # a curve that is constant over half its values has no interquartile range
-        spread = torch.where(spread > 1e-6 * values.abs().amax(1), spread, values.std(1))
+        spread = torch.where(spread > smallest, spread, values.std(1))
         self.centre.copy_(middle.unsqueeze(1))
-        self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)).unsqueeze(1))
+        self.scale.copy_(torch.where(spread > smallest, spread, torch.ones_like(spread)).unsqueeze(1))
 
     def forward(self, y: Tensor) -> Tensor:
         """``(batch, conditions, points)`` to features ``(batch, conditions * points)``."""

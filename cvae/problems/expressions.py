@@ -40,8 +40,9 @@ class ExpressionError(ValueError):
 
     def __init__(self, text: str, column: int, problem: str) -> None:
         self.column = column
+        shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
         super().__init__(
-            f"data.forward: {problem}, at column {column + 1}\n    {text}\n    {' ' * column}^\n"
+            f"data.forward: {problem}, at column {column + 1}\n    {shown}\n    {' ' * column}^\n"
             f"Allowed: x0, x1, ..., t, pi, numbers, + - * / **, parentheses and "
             f"{' '.join([*_UNARY, *_BINARY])}."
         )
@@ -81,19 +82,21 @@ class Expression:
         if len(self.text) > MAX_LENGTH:
             shown = self.text[:60] + " ..."
             raise ExpressionError(shown, 0, f"the expression has more than {MAX_LENGTH} characters")
+        for column, character in enumerate(self.text):
+            # Python's parser would read full-width letters as plain ones, and count columns in bytes
+            if not (character.isascii() and character.isprintable()):
+                raise ExpressionError(self.text, column, f"{character!r} is not part of the language")
         try:
             return ast.parse(self.text, mode="eval").body
         except SyntaxError as error:
-            column = max((error.offset or 1) - 1, 0)
+            # without an offset the text ended too early
+            column = error.offset - 1 if error.offset else len(self.text)
             raise ExpressionError(self.text, column, f"not an expression ({error.msg})") from None
         except (ValueError, RecursionError, MemoryError) as error:
             raise ExpressionError(self.text, 0, f"cannot be parsed ({error})") from None
 
     def _fail(self, node: ast.expr, problem: str) -> ExpressionError:
-        # ast counts columns in UTF-8 bytes, people count characters
-        line = self.text.splitlines()[node.lineno - 1]
-        column = len(line.encode()[: node.col_offset].decode(errors="ignore"))
-        return ExpressionError(line, column, problem)
+        return ExpressionError(self.text, node.col_offset, problem)
 
     def _compile(self, node: ast.expr) -> Node:
         try:

@@ -9,6 +9,7 @@ import hydra.utils
 import torch
 from torch import Tensor
 
+from cvae.config import plain
 from cvae.problems.expressions import Expression
 from cvae.problems.geometry import LineGeometry
 
@@ -99,19 +100,20 @@ def forward_from_config(config: Sequence[str] | Mapping[str, Any], geometry: Lin
         ExpressionError: for text outside the language.
         ValueError: for a callable of the wrong shape, or one that cannot be imported.
     """
+    config = plain(config)
     if not isinstance(config, Mapping):
         return ExpressionForward(list(config) if not isinstance(config, str) else [config], geometry)
-    plain = dict(config)
-    target = plain.get("_target_")
+    settings = dict(config)
+    target = settings.get("_target_")
     if not isinstance(target, str):
         raise ValueError("data.forward must be a list of expressions or {_target_: package.function}.")
     try:
-        function = hydra.utils.get_method(target) if len(plain) == 1 else None
+        function = hydra.utils.get_method(target) if len(settings) == 1 else None
     except Exception:
         function = None
     try:
         if function is None or isinstance(function, type):
-            function = hydra.utils.instantiate(plain)
+            function = hydra.utils.instantiate(settings)
     except Exception as error:
         raise ValueError(
             f"data.forward: {target} cannot be imported or built: {error}. "
@@ -119,4 +121,4 @@ def forward_from_config(config: Sequence[str] | Mapping[str, Any], geometry: Lin
         ) from error
     if not callable(function):
         raise ValueError(f"data.forward: {target} is not callable.")
-    return CallableForward(function, plain, geometry)
+    return CallableForward(function, settings, geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class LineGeometry:
             raise ValueError(
                 f"data.directions holds {unknown[0]!r}; each entry must be one of {', '.join(DIRECTIONS)}."
             )
-        if len(self.range) != 2 or not self.range[0] < self.range[1]:
+        if len(self.range) != 2 or not -math.inf < self.range[0] < self.range[1] < math.inf:
             raise ValueError(f"data.range is {list(self.range)}; it must be [lowest, highest] with lowest < highest.")
 
     @property
@@ -105,5 +106,4 @@ class LineGeometry:
 
 def geometry_from_config(points: int, directions: Sequence[str], range: Sequence[float]) -> LineGeometry:
     """Build a :class:`LineGeometry` from plain config values (lists become tuples)."""
-    low, high = range
-    return LineGeometry(points=points, directions=tuple(directions), range=(low, high))
+    return LineGeometry(points=points, directions=tuple(directions), range=tuple(range))  # type: ignore[arg-type]
