@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 import cvae.config  # noqa: F401 - registers the resolvers that the configs use
@@ -14,10 +15,18 @@ import cvae.config  # noqa: F401 - registers the resolvers that the configs use
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Run one job; Hydra hands the return value to a sweeper."""
+    from cvae.errors import user_message
     from cvae.launch import run
 
     hydra_cfg = HydraConfig.get()
-    return run(cfg, Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+    try:
+        return run(cfg, Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        # Hydra prints the message alone, and the whole stack with HYDRA_FULL_ERROR=1
+        raise CompactHydraException(message) from error
 
 
 if __name__ == "__main__":

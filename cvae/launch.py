@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from cvae.training import RESULT, train
+from cvae.training import RESULT, build, train
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
@@ -24,11 +24,19 @@ EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LOCAL_RANK")
 
 
 def run(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
-    """Train in this process, or in as many as the trainer's config names; same return value as :func:`train`."""
+    """Train in this process, or in as many as the trainer's config names.
+
+    Args and return value: see :func:`cvae.training.train`.
+
+    Raises:
+        ChildProcessError: if one of several processes fails.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     processes = wanted_processes(cfg)
     if processes <= 1:
         return train(cfg, run_dir, overrides)
+    # here first, so that a mistake in the config is reported once and in full before any process starts
+    build(cfg)
     (run_dir / CONFIG).write_text(OmegaConf.to_yaml(cfg))
     (run_dir / OVERRIDES).write_text(json.dumps(overrides or []))
     (run_dir / RESULT).unlink(missing_ok=True)
@@ -36,7 +44,7 @@ def run(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> f
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     done = subprocess.run([*command, "-m", "cvae.worker", str(run_dir)], env=environment, check=False)
     if done.returncode != 0 or not (run_dir / RESULT).is_file():
-        raise RuntimeError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
+        raise ChildProcessError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
     value: float = json.loads((run_dir / RESULT).read_text())["value"]
     return value
 

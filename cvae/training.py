@@ -6,6 +6,8 @@ import logging
 import platform
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,16 @@ from cvae import __version__
 from cvae.config import digest, flatten, plain
 from cvae.data import LineTriples
 from cvae.files import write_json
-from cvae.module import CVAE
+from cvae.module import CVAE, TERMS
 from cvae.report import print_summary
 
 log = logging.getLogger(__name__)
 
 RESULT = "result.json"
+
+# of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
+# over the processes already, steps between logs where logs are per epoch
+NOISE = (".*LeafSpec.*", ".*sync_dist=True.*", ".*smaller than the logging interval.*")
 
 
 def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
@@ -45,34 +51,26 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
         ValueError: for a config that makes no sense; the message names the entry.
     """
     started = time.time()
+    # Lightning resolves links, and paths below the folder must stay so
+    run_dir = run_dir.resolve()
     with open_dict(cfg):
         cfg.run_dir = str(run_dir)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: LineTriples = instantiate(cfg.data)
-    # a file may show other directions than the config; networks are built for what the data show
-    cfg.data.directions = list(data.problem.geometry.directions)
-    model = build_model(cfg, data.problem.config)
+    data, model = build(cfg)
     callbacks: list[Callback] = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
     loggers: list[Logger] = [instantiate(entry) for entry in cfg.logger.values() if entry is not None]
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
     settings = plain(cfg)
     settings.pop("run_dir")
 
-    with warnings.catch_warnings():
-        # Lightning's own call of a deprecated torch function; nothing that a user could mend
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    with quiet():
         trainer.fit(model, datamodule=data)
-    kept = kept_checkpoint(trainer)
-    measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    measures |= best_measures(trainer, model, data, kept)
-    if cfg.optimized_metric not in measures:
-        raise ValueError(
-            f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
-            f"choose one of {', '.join(sorted(measures))}."
-        )
-    if cfg.test:
-        trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
-        measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        kept = kept_checkpoint(trainer)
+        measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        measures |= kept_measures(trainer, model, data, kept)
+        if cfg.test:
+            trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+            measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
         _log_hyperparameters(trainer, settings, measures)
         result = {
@@ -92,6 +90,40 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
         write_json(run_dir / RESULT, result)
         print_summary(measures, run_dir, kept)
     return measures[cfg.optimized_metric]
+
+
+def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
+    """The data and the untrained model that ``cfg`` describes; sets ``cfg.data.directions`` to what the data show.
+
+    Raises:
+        ValueError: for a config that makes no sense; the message names the entry.
+    """
+    data: LineTriples = instantiate(cfg.data)
+    # a file may show other directions than the config; networks are built for what the data show
+    cfg.data.directions = list(data.problem.geometry.directions)
+    model = build_model(cfg, data.problem.config)
+    known = measured(model)
+    if cfg.optimized_metric not in known:
+        raise ValueError(
+            f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
+            f"choose one of {', '.join(sorted(known))}."
+        )
+    return data, model
+
+
+def measured(model: CVAE) -> set[str]:
+    """Names of what training and validation measure of ``model``."""
+    terms = {f"{stage}/{term}" for stage in ("train", "val") for term in TERMS}
+    return terms | {"train/lr", "val/active_units"} | {str(name) for name in model.val_metrics.keys(keep_base=False)}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings of Lightning that help nobody."""
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def build_model(cfg: DictConfig, problem: dict[str, Any]) -> CVAE:
@@ -121,11 +153,12 @@ def kept_checkpoint(trainer: Trainer) -> str | None:
     return checkpoint.best_model_path
 
 
-def best_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:
-    """Validation measures of the checkpoint that was kept (those of the last epoch describe another model)."""
-    if kept is None:
-        return {}
+def kept_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:
+    """Validation measures of the model that is kept (those of the last epoch may describe another)."""
+    # without loggers: their curves show the training, and this is no further epoch of it
+    loggers, trainer.loggers = trainer.loggers, []
     found = trainer.validate(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+    trainer.loggers = loggers
     return {name: float(value) for name, value in found[0].items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import cast
@@ -13,13 +14,27 @@ from omegaconf import DictConfig, OmegaConf
 from cvae.launch import CONFIG, OVERRIDES
 from cvae.training import train
 
+LOG = "train.log"
+
 
 def main() -> None:
     """Train with the config that lies in the run's folder."""
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
     run_dir = Path(sys.argv[1])
+    set_up_logging(run_dir)
     cfg = cast(DictConfig, OmegaConf.load(run_dir / CONFIG))
     train(cfg, run_dir, json.loads((run_dir / OVERRIDES).read_text()))
+
+
+def set_up_logging(run_dir: Path) -> None:
+    """Log as Hydra does in a run of one process; the other processes would only repeat the first one."""
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(
+        level=logging.INFO if first else logging.WARNING,
+        format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
+        handlers=[logging.StreamHandler(), *([logging.FileHandler(run_dir / LOG)] if first else [])],
+    )
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

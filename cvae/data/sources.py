@@ -223,5 +223,5 @@ def _check_forward(x: Tensor, y: Tensor, problem: Problem, path: Path, trust_y: 
         return
     message = f"{path}: y differs from data.forward {problem.forward.name}, RMSE {rmse:.3g}"
     if not trust_y:
-        raise ValueError(f"{message}. Name the right function, or set data.trust_y=true if y carries noise.")
-    log.warning("%s; kept, since data.trust_y is true.", message)
+        raise ValueError(f"{message}. Name the right function, or set data.source.trust_y=true if y carries noise.")
+    log.warning("%s; kept, since data.source.trust_y is true.", message)
