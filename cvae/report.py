@@ -23,7 +23,8 @@ def print_summary(measures: Mapping[str, float], run_dir: Path, checkpoint: str 
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"checkpoint:  {shown(checkpoint) if checkpoint else 'none kept'}", highlight=False)
-    console.print(f"TensorBoard: tensorboard --logdir {shown(run_dir)}", highlight=False)
+    if any(run_dir.rglob("events.out.tfevents.*")):
+        console.print(f"TensorBoard: tensorboard --logdir {shown(run_dir)}", highlight=False)
 
 
 def shown(path: str | Path) -> str:

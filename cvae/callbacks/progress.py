@@ -8,11 +8,11 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class TrainingProgress(ProgressBar):
-    """A single line: epochs and steps done, time left, and the measures of the last epoch.
+    """A single line: epochs done, time left (at the end: time taken), and the measures of the last epoch.
 
     Args:
         every_steps: steps between updates.
@@ -39,14 +39,11 @@ class TrainingProgress(ProgressBar):
         if not self._enabled:
             return
         steps = trainer.estimated_stepping_batches
+        # narrow enough for a terminal of 80 columns
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps,"),
-            TimeElapsedColumn(),
-            TextColumn("+"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=20),
+            TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[measures]}"),
         )
         self._bar.add_task("train", total=steps if math.isfinite(steps) else None, epoch="", measures="")

@@ -88,12 +88,14 @@ class LineFiles:
 
     def __init__(
         self,
-        train: str,
+        train: str | None,
         validation: str | None = None,
         test: str | None = None,
         held_out: int = 1_000,
         trust_y: bool = False,
     ) -> None:
+        if train is None:
+            raise ValueError("data.source.train names no file; set data.source.train=PATH.")
         self.paths = {"train": train, "validation": validation, "test": test}
         self.held_out = held_out
         self.trust_y = trust_y
