@@ -101,7 +101,8 @@ def read_pairs(path: str | Path) -> tuple[Tensor, Tensor]:
     content = load_plain(path)
     if isinstance(content, TensorDataset):
         # a file may set the attribute to anything
-        tensors = [part for part in getattr(content, "tensors", ()) if isinstance(part, Tensor)]
+        held = getattr(content, "tensors", None)
+        tensors = [part for part in held if isinstance(part, Tensor)] if isinstance(held, list | tuple) else []
         if len(tensors) < 2:
             raise ValueError(f"{path}: the TensorDataset holds {len(tensors)} tensor(s); expected x and y.")
         return _same_length(path, tensors[0].float(), tensors[1].float())

@@ -1,0 +1,97 @@
+"""What all tests share: seeds, a guard of torch's global defaults, problems, and the shipped config made small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import cvae.config  # noqa: F401 - registers the resolvers that the configs use
+from cvae.problems import Problem
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: overrides that make a run of the shipped config last about a second
+SMALL = (
+    "data.source.train=64",
+    "data.source.validation=16",
+    "data.source.test=16",
+    "data.batch_size=32",
+    "data.evaluation.validation=4",
+    "data.evaluation.test=4",
+    "generation.count=5",
+    "trainer.max_epochs=1",
+    "~callbacks.progress",
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The global generator starts alike in every test."""
+    torch.manual_seed(0)
+
+
+def torch_defaults() -> dict[str, Any]:
+    """The global settings of torch that a test could leave changed."""
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic warn only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "cudnn deterministic": torch.backends.cudnn.deterministic,
+        "cudnn benchmark": torch.backends.cudnn.benchmark,
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "grad enabled": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "anomaly detection": torch.is_anomaly_enabled(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def unchanged_torch_defaults() -> Iterator[None]:
+    """Fails a test that leaves a global default of torch changed."""
+    before = torch_defaults()
+    yield
+    after = torch_defaults()
+    changed = {name: (value, after[name]) for name, value in before.items() if after[name] != value}
+    assert not changed, f"global defaults of torch were left changed (before, after): {changed}"
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def problem() -> Callable[..., Problem]:
+    """Makes problems: ``problem("x0 * x1")``, ``problem(f, g, points=10, pearson=0.8)``."""
+
+    def make(
+        *forward: str,
+        points: int = 50,
+        directions: Sequence[str] = ("falling", "rising"),
+        range: Sequence[float] = (0.0, 1.0),
+        pearson: float = 0.9,
+        rmse: float = 0.05,
+    ) -> Problem:
+        gates = {"pearson": pearson, "rmse": rmse}
+        return Problem.from_config(points, directions, range, list(forward) or ["x0 * x1"], gates)
+
+    return make
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Composes the shipped config, made small, with further overrides; its run's folder is ``tmp_path``."""
+
+    def make(*overrides: str, small: Sequence[str] = SMALL) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("train", overrides=[*small, f"run_dir={tmp_path}", *overrides])
+
+    return make

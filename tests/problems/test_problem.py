@@ -1,0 +1,226 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from cvae.problems import Check, Gates, Problem
+
+
+def draws(problem, count, draws, generator):
+    """Conditions of sampled solutions, and as many unrelated noisy draws for each."""
+    geometry = problem.geometry
+    y = problem.forward(geometry.to_lines(geometry.sample(count, generator)))
+    x = geometry.to_lines(geometry.sample(count * draws, generator)).unflatten(0, (count, draws))
+    return x + 0.05 * torch.randn(x.shape, generator=generator), y
+
+
+def test_straightness_is_the_pearson_correlation_times_the_slope_sign(problem, generator):
+    problem = problem()
+    x, y = draws(problem, 3, 4, generator)
+    found = problem.check(x, y).straightness
+    for index in np.ndindex(3, 4, 2):
+        expected = stats.pearsonr(np.arange(50), x[index].double().numpy()).statistic * (-1, 1)[index[-1]]
+        assert found[index].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_misfit_is_the_rmse(problem, generator):
+    problem = problem()
+    x, y = draws(problem, 3, 4, generator)
+    found = problem.check(x, y).misfit
+    for index in np.ndindex(3, 4):
+        lines, curve = x[index].double().numpy(), y[index[0], 0].double().numpy()
+        assert found[index].item() == pytest.approx(math.sqrt(np.mean((lines[0] * lines[1] - curve) ** 2)), rel=1e-4)
+
+
+def test_misfit_is_that_of_the_worst_condition(problem, generator):
+    problem = problem("x0 * x1", "x0 / 2 + x1 / 4")
+    x, y = draws(problem, 3, 4, generator)
+    found = problem.check(x, y).misfit
+    worst = set()
+    for index in np.ndindex(3, 4):
+        a, b = x[index].double().numpy()
+        errors = np.stack([a * b, a / 2 + b / 4]) - y[index[0]].double().numpy()
+        each = np.sqrt(np.mean(errors**2, axis=-1))
+        worst.add(int(each.argmax()))
+        assert found[index].item() == pytest.approx(each.max(), rel=1e-4)
+    assert worst == {0, 1}
+
+
+def test_the_solution_itself_is_valid(problem, generator):
+    problem = problem("x0 * x1", "sin(5*x0 + 3*x1)")
+    x = problem.geometry.to_lines(problem.geometry.sample(200, generator))
+    check = problem.check(x[:, None], problem.forward(x))
+    assert check.valid.all()
+    assert check.misfit.max() == 0
+
+
+def one(problem, x, y):
+    """The check of a single draw."""
+    return problem.check(x[None, None], y[None]).at((0, 0))
+
+
+@pytest.fixture
+def straight():
+    t = torch.linspace(0, 1, 50)
+    return torch.stack([0.75 - 0.5 * t, 0.25 + 0.5 * t])
+
+
+def test_a_misfit_at_the_gate_is_invalid(problem, straight):
+    problem = problem("x0 + x1", rmse=0.25)
+    y = problem.forward(straight)
+    check = one(problem, straight, y + 0.25)
+    assert check.misfit == 0.25
+    assert not check.valid
+    assert one(problem, straight, y + 0.2499).valid
+
+
+def test_a_straightness_at_the_gate_is_invalid(problem, straight):
+    # of five points up, down, up, down, up the correlation with the position is exactly 0
+    x = torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0]])
+    gated = problem("x0", points=5, directions=["rising"], pearson=0.0)
+    assert one(gated, x, x).straightness == 0
+    assert not one(gated, x, x).valid
+    assert one(problem("x0", points=5, directions=["rising"], pearson=-0.01), x, x).valid
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.15, 0.2, 0.25, 0.3])
+def test_the_straightness_gate_agrees_with_scipy(problem, straight, generator, noise):
+    problem = problem(pearson=0.7)
+    x = (straight + noise * torch.randn(2, 50, generator=generator)).clamp(0, 1)
+    signed = [
+        sign * stats.pearsonr(np.arange(50), line.double().numpy())[0] for sign, line in zip((-1, 1), x, strict=True)
+    ]
+    assert bool(one(problem, x, problem.forward(x)).valid) == (min(signed) > 0.7)
+
+
+@pytest.mark.parametrize(
+    ("shift", "inside"), [(0.0, True), (0.9e-6, True), (1.5e-6, False), (-0.9e-6, True), (-1.5e-6, False)]
+)
+def test_the_range_has_a_millionth_to_spare(problem, shift, inside):
+    t = torch.linspace(0, 1, 50, dtype=torch.float64)
+    problem = problem("x0", directions=["rising"])
+    x = (t + shift)[None]
+    check = one(problem, x, x)
+    assert bool(check.in_range) is inside
+    assert bool(check.valid) is inside
+
+
+def test_the_range_is_that_of_the_geometry(problem):
+    x = torch.linspace(-2, 3, 50)[None]
+    assert one(problem("x0", directions=["rising"], range=[-2, 3]), x, x).valid
+    assert not one(problem("x0", directions=["rising"], range=[-2, 2.9]), x, x).in_range
+
+
+def test_a_wrong_slope_is_invalid(problem, straight):
+    problem = problem()
+    swapped = straight.flip(0)
+    check = one(problem, swapped, problem.forward(straight))
+    assert check.misfit < 1e-6
+    torch.testing.assert_close(check.straightness, torch.tensor([-1.0, -1.0]))
+    assert not check.valid
+
+
+@pytest.mark.parametrize("height", [0.0, 0.1, 0.3, 0.7, 1.0])
+def test_a_constant_line_has_straightness_zero(problem, straight, height):
+    problem = problem()
+    x = torch.stack([torch.full((50,), height), straight[1]])
+    check = one(problem, x, problem.forward(x))
+    assert check.straightness[0] == 0
+    assert not check.valid
+
+
+def test_a_slight_slope_is_a_slope(problem, straight):
+    problem = problem()
+    x = torch.stack([0.5 - 1e-4 * torch.linspace(0, 1, 50), straight[1]])
+    assert one(problem, x, problem.forward(x)).valid
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("where", [(0, 0, 0, 7), (0, 0, 1, 49)])
+def test_a_draw_that_is_not_finite_is_invalid_and_harms_no_other(problem, straight, bad, where):
+    problem = problem()
+    x = straight.repeat(2, 2, 1, 1)
+    x[where] = bad
+    check = problem.check(x, problem.forward(straight)[None].repeat(2, 1, 1))
+    assert check.valid.tolist() == [[False, True], [True, True]]
+    assert check.in_range.tolist() == [[False, True], [True, True]]
+    assert check.misfit[0, 0] == math.inf
+    assert check.straightness[0, 0, where[2]] == 0
+    assert check.straightness.isfinite().all()
+
+
+def test_a_condition_that_is_not_finite_makes_draws_invalid(problem, straight):
+    problem = problem()
+    y = problem.forward(straight)
+    y[0, 3] = math.nan
+    check = one(problem, straight, y)
+    assert check.misfit == math.inf
+    assert not check.valid
+
+
+def test_a_check_keeps_no_graph(problem, straight):
+    problem = problem()
+    assert not one(problem, straight.clone().requires_grad_(), problem.forward(straight)).misfit.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ((3, 2, 50), (3, 1, 50), r"solutions have shape \(3, 2, 50\); expected \(batch, draws, 2, 50\)"),
+        ((3, 4, 50, 2), (3, 1, 50), r"solutions have shape \(3, 4, 50, 2\)"),
+        ((3, 4, 3, 50), (3, 1, 50), r"solutions have shape \(3, 4, 3, 50\)"),
+        ((3, 4, 2, 50), (2, 1, 50), r"conditions have shape \(2, 1, 50\); expected \(3, 1, 50\)"),
+        ((3, 4, 2, 50), (3, 50), r"conditions have shape \(3, 50\)"),
+        ((3, 4, 2, 50), (3, 2, 50), r"conditions have shape \(3, 2, 50\)"),
+    ],
+)
+def test_other_shapes_are_refused(problem, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        problem().check(torch.zeros(x), torch.zeros(y))
+
+
+def test_at_indexes_every_field():
+    check = Check(*(torch.arange(6).reshape(2, 3) + 10 * n for n in range(4)))
+    assert [field.item() for field in check.at((1, 2))] == [5, 15, 25, 35]
+    assert [field.tolist() for field in check.at(0)] == [[0, 1, 2], [10, 11, 12], [20, 21, 22], [30, 31, 32]]
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ({"pearson": 1.0, "rmse": 0.05}, r"data.gates.pearson is 1.0; it must be in \[-1, 1\)"),
+        ({"pearson": -1.1, "rmse": 0.05}, "data.gates.pearson is -1.1"),
+        ({"pearson": math.nan, "rmse": 0.05}, "data.gates.pearson is nan"),
+        ({"pearson": 0.9, "rmse": 0.0}, "data.gates.rmse is 0.0; it must be positive"),
+        ({"pearson": 0.9, "rmse": math.nan}, "data.gates.rmse is nan"),
+    ],
+)
+def test_senseless_gates_are_refused(gates, message):
+    with pytest.raises(ValueError, match=message):
+        Gates(**gates)
+
+
+@pytest.mark.parametrize(
+    ("gates", "names"),
+    [({"pearson": 0.9}, "rmse"), ({"pearson": 0.9, "rmse": 0.1, "r2": 1}, "r2"), ({}, "'pearson', 'rmse'")],
+)
+def test_missing_and_unknown_gates_are_named(gates, names):
+    with pytest.raises(ValueError, match=rf"data.gates must hold pearson and rmse; \[.*{names}.*\] is missing"):
+        Problem.from_config(50, ["falling"], [0, 1], ["x0"], gates)
+
+
+def test_the_config_builds_the_same_problem(problem):
+    first = problem("x0 / (1 + x1)", "t", points=20, range=(-1, 2), pearson=0.8, rmse=0.1)
+    again = Problem.from_config(**json.loads(json.dumps(first.config)))
+    assert again.geometry == first.geometry
+    assert again.gates == first.gates
+    assert again.config == first.config
+    assert again.digest == first.digest
+
+
+def test_the_digest_tells_problems_apart(problem):
+    made = [problem(), problem("x1 * x0"), problem(points=49), problem(rmse=0.1), problem(range=(0, 2))]
+    assert len({entry.digest for entry in made}) == len(made)
