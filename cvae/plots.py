@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -29,32 +29,43 @@ def _figure(width: float, height: float) -> Figure:
 def solutions_figure(problem: Problem, x: Tensor, y: Tensor, check: Check) -> Figure:
     """One row per condition: the draws of every line, and f(x') over y; valid draws in colour, invalid ones grey.
 
+    A draw has one colour in all panels of its row, from low to high by the left end of its first line. The band
+    around y is as high as the gate of the misfit.
+
     Args:
-        problem: gives f.
+        problem: gives f and the gates.
         x: draws ``(batch, draws, lines, points)``.
         y: conditions ``(batch, conditions, points)``.
         check: of the draws.
     """
-    lines, conditions = problem.geometry.lines, problem.forward.conditions
+    lines, conditions, gate = problem.geometry.lines, problem.forward.conditions, problem.gates.rmse
     columns = lines + conditions
-    figure = _figure(2.7 * columns, 2.2 * len(y) + 0.3)
-    axes = figure.subplots(len(y), columns, squeeze=False)
+    figure = _figure(2.7 * columns, 2.0 * len(y) + 0.3)
+    axes = figure.subplots(len(y), columns, squeeze=False, sharex=True)
     fitted = problem.forward(x).detach().float().cpu().numpy()
     solutions, observed = x.detach().float().cpu().numpy(), y.detach().float().cpu().numpy()
     valid = check.valid.cpu().numpy()
     t = problem.geometry.position().numpy()
     for row in range(len(y)):
+        colors = _colors(solutions[row, :, 0, 0], valid[row])
         for line in range(lines):
-            _curves(axes[row, line], t, solutions[row, :, line], valid[row])
-            axes[row, line].set_ylim(*_padded(problem.geometry.range))
-            axes[row, line].set_title(f"x{line}: {valid[row].sum()} of {len(valid[row])} valid", fontsize=8)
+            _curves(axes[row, line], t, solutions[row, :, line], valid[row], colors)
+            axes[row, line].set_ylim(*_padded(problem.geometry.range, 0.03 * problem.geometry.span))
         for condition in range(conditions):
-            axis = axes[row, lines + condition]
-            _curves(axis, t, fitted[row, :, condition], valid[row])
-            axis.plot(t, observed[row, condition], color="black", linewidth=1.2, linestyle="--")
-            axis.set_ylim(*_padded((float(observed[row, condition].min()), float(observed[row, condition].max())), 0.3))
-            name = "f(x') and y (dashed)" if conditions == 1 else f"f(x')[{condition}] and y[{condition}] (dashed)"
-            axis.set_title(name, fontsize=8)
+            axis, curve = axes[row, lines + condition], observed[row, condition]
+            axis.fill_between(t, curve - gate, curve + gate, color="black", alpha=0.08, linewidth=0)
+            _curves(axis, t, fitted[row, :, condition], valid[row], colors)
+            axis.plot(t, curve, color="black", linewidth=1.2, linestyle="--")
+            low, high = float(curve.min()), float(curve.max())
+            # never so close that what passes the gate leaves the panel
+            axis.set_ylim(*_padded((low, high), max(0.3 * (high - low), 2 * gate)))
+        axes[row, 0].set_ylabel(f"{valid[row].sum()} of {len(valid[row])} valid", fontsize=8)
+    names = [f"x{line}" for line in range(lines)]
+    names += (
+        ["f(x') and y (dashed)"] if conditions == 1 else [f"f(x')[{n}] and y[{n}] (dashed)" for n in range(conditions)]
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name, fontsize=9)
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
     for axis in axes[-1]:
@@ -62,19 +73,23 @@ def solutions_figure(problem: Problem, x: Tensor, y: Tensor, check: Check) -> Fi
     return figure
 
 
-def _curves(axis: Axes, t: np.ndarray, curves: np.ndarray, valid: np.ndarray) -> None:
+def _colors(order_by: np.ndarray, valid: np.ndarray) -> list[Any]:
+    """A colour per draw: along the palette by rank, grey for invalid ones."""
     from matplotlib import colormaps
 
-    palette = colormaps["viridis"](np.linspace(0, 0.9, len(curves)))
+    palette = colormaps["viridis"](np.linspace(0, 0.9, len(order_by)))
+    ranks = np.argsort(np.argsort(order_by, kind="stable"), kind="stable")
+    return [palette[rank] if good else INVALID for rank, good in zip(ranks, valid, strict=True)]
+
+
+def _curves(axis: Axes, t: np.ndarray, curves: np.ndarray, valid: np.ndarray, colors: list[Any]) -> None:
     # invalid ones first, so that they lie below
     for number in np.argsort(valid, kind="stable"):
-        color = palette[number] if valid[number] else INVALID
-        axis.plot(t, curves[number], color=color, linewidth=0.9, alpha=0.85)
+        axis.plot(t, curves[number], color=colors[number], linewidth=0.9, alpha=0.85)
 
 
-def _padded(bounds: tuple[float, float], share: float = 0.03) -> tuple[float, float]:
+def _padded(bounds: tuple[float, float], pad: float) -> tuple[float, float]:
     low, high = bounds
-    pad = share * (high - low) if high > low else 0.1
     return low - pad, high + pad
 
 
