@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import distributions
+
+from cvae.networks import Gaussian, LearnedPrior, StandardNormal
+from cvae.networks.latent import gaussian, normal_icdf
+
+
+def random_gaussian(generator, batch=5, dim=3):
+    return Gaussian(*torch.randn(2, batch, dim, generator=generator, dtype=torch.float64))
+
+
+def as_normal(found):
+    return distributions.Normal(found.mean, (0.5 * found.log_var).exp())
+
+
+def test_log_prob_is_that_of_torch(generator):
+    found = random_gaussian(generator)
+    z = torch.randn(5, 7, 3, generator=generator, dtype=torch.float64)
+    expected = as_normal(found).log_prob(z.transpose(0, 1)).sum(-1).T
+    torch.testing.assert_close(found.log_prob(z), expected)
+
+
+def test_kl_is_that_of_torch(generator):
+    first, second = random_gaussian(generator), random_gaussian(generator)
+    expected = distributions.kl_divergence(as_normal(first), as_normal(second))
+    torch.testing.assert_close(first.kl(second), expected)
+    assert torch.equal(first.kl(first), torch.zeros(5, 3, dtype=torch.float64))
+
+
+def test_kl_is_the_expected_log_ratio_of_samples(generator):
+    first, second = random_gaussian(generator, 2, 1), random_gaussian(generator, 2, 1)
+    z = first.sample(200_000, generator)
+    ratio = (first.log_prob(z) - second.log_prob(z)).mean(1)
+    torch.testing.assert_close(ratio, first.kl(second).sum(-1), atol=0.02, rtol=0.02)
+
+
+def test_samples_follow_the_gaussian(generator):
+    found = Gaussian(torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[0.0, 1.0], [-2.0, 0.5]]))
+    z = found.sample(5_000, generator)
+    assert z.shape == (2, 5_000, 2)
+    for row, column in np.ndindex(2, 2):
+        law = stats.norm(found.mean[row, column], np.exp(found.log_var[row, column].item() / 2))
+        assert stats.kstest(z[row, :, column].numpy(), law.cdf).pvalue > 0.01
+
+
+def test_samples_carry_gradients_to_mean_and_variance(generator):
+    mean, log_var = torch.randn(2, 4, 3, generator=generator).requires_grad_().unbind(0)
+    mean.retain_grad()
+    log_var.retain_grad()
+    Gaussian(mean, log_var).sample(2, generator).sum().backward()
+    torch.testing.assert_close(mean.grad, torch.full((4, 3), 2.0))
+    assert (log_var.grad != 0).all()
+
+
+def test_log_variances_are_bounded():
+    mean, log_var = gaussian(torch.tensor([[1e6, -1e6, 1e6, -1e6, 0.5, 3.0]]).reshape(1, 6))
+    assert mean.tolist() == [[1e6, -1e6, 1e6]]
+    assert log_var.tolist() == [[-12, 0.5, 3]]
+    assert gaussian(torch.tensor([[0.0, 1e6]])).log_var == 12
+
+
+def test_the_inverse_distribution_function_is_that_of_scipy():
+    u = torch.linspace(1e-4, 1 - 1e-4, 999, dtype=torch.float64)
+    np.testing.assert_allclose(normal_icdf(u).numpy(), stats.norm.ppf(u.numpy()), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ends_of_the_unit_interval_stay_finite(dtype):
+    z = normal_icdf(torch.tensor([0.0, 1.0], dtype=dtype))
+    assert z.isfinite().all()
+    assert -5 < z[0] < -4.5
+    assert 4.5 < z[1] < 5.5
+
+
+def test_the_standard_prior_is_standard_for_every_condition(generator):
+    prior = StandardNormal(3)
+    found = prior(torch.randn(4, 50, generator=generator))
+    assert torch.equal(found.mean, torch.zeros(4, 3))
+    assert torch.equal(found.log_var, torch.zeros(4, 3))
+
+
+def even_points(batch, draws, dim, generator):
+    """Points with evenly spaced coordinates in random order: nothing is more uniform."""
+    ranks = torch.rand(batch, draws, dim, generator=generator).argsort(dim=1)
+    return (ranks + 0.5) / draws
+
+
+def test_uniform_points_become_draws_from_the_standard_prior(generator):
+    z = StandardNormal(3).icdf(even_points(2, 1_000, 3, generator), torch.zeros(2, 50))
+    for values in z.transpose(1, 2).flatten(0, 1).numpy():
+        assert stats.kstest(values, "norm").statistic < 0.001
+
+
+@pytest.fixture
+def learned(generator):
+    prior = LearnedPrior(3, conditions=2, points=50, hidden=[16])
+    with torch.no_grad():
+        prior.out.weight.copy_(torch.randn(prior.out.weight.shape, generator=generator))
+    return prior
+
+
+def test_the_learned_prior_starts_at_the_standard_normal(generator):
+    found = LearnedPrior(3, conditions=2, points=50, hidden=[16, 8])(torch.randn(4, 100, generator=generator))
+    assert torch.equal(found.mean, torch.zeros(4, 3))
+    assert torch.equal(found.log_var, torch.zeros(4, 3))
+
+
+def test_a_trained_prior_depends_on_the_condition(learned, generator):
+    found = learned(torch.randn(2, 100, generator=generator))
+    assert not torch.allclose(found.mean[0], found.mean[1])
+    assert not torch.allclose(found.log_var[0], found.log_var[1])
+
+
+@torch.no_grad()
+def test_uniform_points_become_draws_from_the_learned_prior(learned, generator):
+    y = torch.randn(2, 100, generator=generator)
+    found = learned(y)
+    z = learned.icdf(even_points(2, 1_000, 3, generator), y)
+    for row, column in np.ndindex(2, 3):
+        law = stats.norm(found.mean[row, column], np.exp(found.log_var[row, column].item() / 2))
+        assert stats.kstest(z[row, :, column].numpy(), law.cdf).statistic < 0.001
+
+
+def test_a_learned_prior_without_layers_is_refused():
+    with pytest.raises(ValueError, match="hidden is empty; give at least one layer size"):
+        LearnedPrior(3, conditions=1, points=50, hidden=[])

@@ -1,0 +1,169 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch.nn import functional
+
+from cvae.losses import Objective, huber, l1, mse
+from cvae.networks import Reconstruction
+
+KINDS = {
+    "l1": (l1, functional.l1_loss),
+    "mse": (mse, functional.mse_loss),
+    "huber": (lambda r: huber(r, 0.3), lambda a, b, **o: functional.huber_loss(a, b, delta=0.3, **o)),
+}
+
+
+@pytest.fixture
+def residuals(generator):
+    return torch.cat([torch.randn(200, generator=generator), torch.tensor([0.0, 0.3, -0.3])])
+
+
+@pytest.mark.parametrize(("ours", "theirs"), KINDS.values(), ids=KINDS)
+def test_penalties_and_their_gradients_are_those_of_torch(ours, theirs, residuals):
+    a, b = residuals.clone().requires_grad_(), residuals.clone().requires_grad_()
+    found, expected = ours(a), theirs(b, torch.zeros_like(b), reduction="none")
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0, 7.0])
+def test_the_width_of_huber_is_its_delta(delta, residuals):
+    expected = functional.huber_loss(residuals, torch.zeros_like(residuals), delta=delta, reduction="none")
+    torch.testing.assert_close(huber(residuals, delta), expected)
+
+
+@pytest.fixture
+def batch(generator):
+    x, y = torch.rand(4, 2, 5, generator=generator), torch.rand(4, 1, 5, generator=generator)
+    kl = 2 * torch.rand(4, 3, generator=generator)
+    found = torch.rand(4, 6, 2, 5, generator=generator)
+    return Reconstruction(found, kl, torch.zeros(4, 6), torch.zeros(4, 3)), x, y
+
+
+def product(x):
+    return x.prod(-2, keepdim=True)
+
+
+def numpy_terms(batch, penalty):
+    """Terms by loops over samples and values."""
+    reconstruction, x, y = batch
+    x_terms, y_terms = np.zeros(4), np.zeros(4)
+    for n in range(4):
+        for s in range(6):
+            found = reconstruction.x[n, s].double().numpy()
+            x_terms[n] += penalty(found - x[n].double().numpy()).mean() / 6
+            y_terms[n] += penalty(found[0] * found[1] - y[n, 0].double().numpy()).mean() / 6
+    return x_terms, y_terms, reconstruction.kl.double().numpy().sum(1)
+
+
+@pytest.mark.parametrize(("elementwise", "penalty"), [(mse, np.square), (l1, np.abs)], ids=["mse", "l1"])
+def test_the_terms_are_means_over_values_and_the_total_their_weighted_sum(batch, elementwise, penalty):
+    found = Objective(elementwise, beta=0.1, wx=2.0, wy=3.0)(*batch, product)
+    x_term, y_term, kl = numpy_terms(batch, penalty)
+    np.testing.assert_allclose(found.x_term.numpy(), x_term, rtol=1e-5)
+    np.testing.assert_allclose(found.y_term.numpy(), y_term, rtol=1e-5)
+    np.testing.assert_allclose(found.kl.numpy(), kl, rtol=1e-5)
+    np.testing.assert_allclose(found.total.numpy(), 2 * x_term + 3 * y_term + 0.1 * kl, rtol=1e-5)
+
+
+def test_residuals_of_y_are_measured_in_their_unit(batch):
+    found = Objective(mse, beta=0.0, wx=1.0, wy=1.0, y_scale=0.05)(*batch, product)
+    np.testing.assert_allclose(found.y_term.numpy(), numpy_terms(batch, np.square)[1] / 0.05**2, rtol=1e-5)
+
+
+def test_the_gradient_of_the_y_term_flows_through_f(batch):
+    reconstruction, x, y = batch
+    found = reconstruction.x.clone().requires_grad_()
+    Objective(mse, beta=0.0, wx=0.0, wy=1.0)(reconstruction._replace(x=found), x, y, product).total.sum().backward()
+    a, b = reconstruction.x.unbind(2)
+    slope = 2 * (a * b - y) / (5 * 6)
+    torch.testing.assert_close(found.grad, torch.stack([slope * b, slope * a], dim=2))
+
+
+def test_without_weight_f_is_not_called(batch):
+    def fail(x):
+        raise AssertionError("f was called")
+
+    found = Objective(mse, beta=0.1, wx=1.0, wy=0.0)(*batch, fail)
+    assert torch.equal(found.y_term, torch.zeros(4))
+    torch.testing.assert_close(found.total, found.x_term + 0.1 * found.kl)
+
+
+@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 0.25), (10, 0.5), (99, 0.5), (None, 0.5)])
+def test_beta_rises_from_zero(batch, step, beta):
+    found = Objective(mse, beta=0.5, wx=1.0, wy=1.0, warmup_steps=10)(*batch, product, step=step)
+    torch.testing.assert_close(found.total, found.x_term + found.y_term + beta * found.kl)
+
+
+def test_free_bits_lift_the_kl_of_each_dimension_to_the_bound(batch):
+    reconstruction, x, y = batch
+    kl = torch.tensor([[0.1, 2.0, 0.0], [0.3, 1.0, 0.0]]).requires_grad_()
+    reconstruction = Reconstruction(reconstruction.x[:2], kl, torch.zeros(2, 6), kl)
+    found = Objective(mse, beta=2.0, wx=1.0, wy=0.0, free_bits=0.5)(reconstruction, x[:2], y[:2], product)
+    # batch means 0.2, 1.5 and 0: the first and the last count 0.5 each
+    assert (found.total - found.x_term).mean().item() == pytest.approx(2 * (0.5 + 1.5 + 0.5), rel=1e-5)
+    torch.testing.assert_close(found.kl, torch.tensor([2.1, 1.3]))
+    found.total.mean().backward()
+    torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
+
+
+def enumerated(batch, generator):
+    reconstruction, x, y = batch
+    log_prior = torch.randn(4, 6, generator=generator, dtype=torch.float64).log_softmax(1)
+    return reconstruction._replace(kl=None, log_weight=log_prior, x=reconstruction.x.double()), x.double(), y.double()
+
+
+def test_an_enumerated_latent_takes_its_best_posterior(batch, generator):
+    batch = enumerated(batch, generator)
+    beta, wx, wy = 0.05, 2.0, 3.0
+    found = Objective(mse, beta=beta, wx=wx, wy=wy)(*batch, product)
+    for n in range(4):
+        solutions = batch[0].x[n].numpy()
+        x_cost = ((solutions - batch[1][n].numpy()) ** 2).mean((1, 2))
+        y_cost = ((solutions[:, 0] * solutions[:, 1] - batch[2][n, 0].numpy()) ** 2).mean(1)
+        prior = batch[0].log_weight[n].exp().numpy()
+        weight = prior * np.exp(-(wx * x_cost + wy * y_cost) / beta)
+        q = weight / weight.sum()
+        kl = np.sum(q * np.log(q / prior))
+        assert found.x_term[n].item() == pytest.approx(q @ x_cost)
+        assert found.y_term[n].item() == pytest.approx(q @ y_cost)
+        assert found.kl[n].item() == pytest.approx(kl)
+        assert found.total[n].item() == pytest.approx(wx * (q @ x_cost) + wy * (q @ y_cost) + beta * kl)
+
+
+def test_an_enumerated_latent_without_kl_takes_the_nearest_solution(batch, generator):
+    batch = enumerated(batch, generator)
+    found = Objective(mse, beta=0.5, wx=1.0, wy=0.0, warmup_steps=10)(*batch, product, step=0)
+    nearest = [((batch[0].x[n] - batch[1][n]) ** 2).mean((1, 2)).min().item() for n in range(4)]
+    np.testing.assert_allclose(found.total.numpy(), nearest, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["beta", "wx", "wy", "warmup_steps", "free_bits"])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_senseless_weights_are_refused(name, value):
+    settings = {"beta": 1.0, "wx": 1.0, "wy": 1.0, name: value}
+    with pytest.raises(ValueError, match=f"loss.{name} is {value}; it must be a number of at least 0"):
+        Objective(mse, **settings)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_a_unit_that_is_not_positive_is_refused(value):
+    with pytest.raises(ValueError, match=f"loss.y_scale is {value}; it must be positive"):
+        Objective(mse, beta=1.0, wx=1.0, wy=1.0, y_scale=value)
+
+
+def test_an_objective_that_reconstructs_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"loss\.wx and loss\.wy are both 0"):
+        Objective(mse, beta=1.0, wx=0.0, wy=0.0)
+
+
+@pytest.mark.parametrize(("name", "penalty"), [("mse", 4.0), ("l1", 2.0), ("huber", 1.5)])
+def test_the_shipped_losses_are_what_they_are_called(shipped, name, penalty):
+    objective = instantiate(shipped(f"loss={name}").loss)
+    assert objective.elementwise(torch.tensor(-2.0)).item() == penalty
+    assert objective.y_scale == 0.05
