@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 RESULT = "result.json"
 
+# groups of the config that decide a result
+DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "trainer")
+
 # of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
 # over the processes already, steps between logs where logs are per epoch
 NOISE = (".*LeafSpec.*", ".*sync_dist=True.*", ".*smaller than the logging interval.*")
@@ -60,8 +63,7 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
     callbacks: list[Callback] = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
     loggers: list[Logger] = [instantiate(entry) for entry in cfg.logger.values() if entry is not None]
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
-    settings = plain(cfg)
-    settings.pop("run_dir")
+    settings = settings_of(cfg)
 
     with quiet():
         trainer.fit(model, datamodule=data)
@@ -72,7 +74,7 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
             trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
             measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
-        _log_hyperparameters(trainer, settings, measures)
+        _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
         result = {
             "status": "finished",
             "optimized_metric": cfg.optimized_metric,
@@ -168,11 +170,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "cvae": __version__} | {name: version(name) for name in packages}
 
 
-def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: dict[str, float]) -> None:
-    chosen = {name: value for name, value in measures.items() if name.startswith(("val/", "test/"))}
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data without the run's folder, so that runs of the same settings show the same."""
+    neutral = cfg.copy()
+    neutral.run_dir = "."
+    settings: dict[str, Any] = plain(neutral)
+    settings.pop("run_dir")
+    return settings
+
+
+def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: dict[str, float], first: str) -> None:
+    """Fill the HPARAMS tab of TensorBoard: what decides a result, and the measures with ``first`` in front."""
+    decisive = flatten({group: settings[group] for group in DECISIVE if group in settings})
+    chosen = {name: measures[name] for name in (first, *measures) if name.startswith(("val/", "test/"))}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(flatten(settings), metrics={f"final/{name}": v for name, v in chosen.items()})
+            logger.log_hyperparams(decisive, metrics={f"final/{name}": value for name, value in chosen.items()})
+            # Lightning wrote it, empty, at the start
+            Path(logger.log_dir, logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
             logger.save()
 
 
