@@ -62,7 +62,10 @@ def read_checkpoint(path: str | Path, allow: Iterable[str] = ()) -> tuple[dict[s
     config = stored.get("config")
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: holds no config.")
-    check_config(config, allow, str(path))
+    try:
+        check_config(config, allow, str(path))
+    except RecursionError:
+        raise CheckpointError(f"{path}: its config is nested too deeply.") from None
     return config, content["state_dict"]
 
 

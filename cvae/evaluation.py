@@ -60,7 +60,7 @@ def draw_and_check(
         chunk: draws decoded at once.
     """
     u = points(len(y), draws, dim, generator).to(y.device)
-    index = torch.arange(rank, len(y), world, device=y.device)
+    index = torch.arange(len(y), device=y.device)[rank::world]
     for piece in index.split(max(chunk // draws, 1)):
         x = decode(y[piece], u[piece])
         yield Drawn(piece, x, problem.check(x, y[piece]))

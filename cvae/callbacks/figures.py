@@ -48,7 +48,9 @@ class SolutionFigures(Callback):
         x = model.draw(y, model.draws, torch.Generator().manual_seed(0))
         figures = {"solutions": solutions_figure(model.problem, x, y, model.problem.check(x, y))}
         shown = Batch(*(part[:LATENT_SAMPLES] for part in data.splits.validation))
-        codes = model.network.reconstruct(shown.x, shown.y).code
+        # samples of the latent are drawn on the way; training must not notice
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            codes = model.network.reconstruct(shown.x, shown.y).code
         figures["latent"] = latent_figure(codes, model.problem.geometry.to_endpoints(shown.x))
         for board in boards:
             for name, figure in figures.items():
