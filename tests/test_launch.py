@@ -1,0 +1,88 @@
+"""How many processes a run starts, and what it says when they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from cvae import launch
+from cvae.launch import EXTERNAL, run, wanted_processes
+
+
+@pytest.fixture(autouse=True)
+def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in EXTERNAL:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "accelerator", "devices", "processes"),
+    [
+        ("auto", "cpu", 4, 1),
+        ("ddp", "cpu", 2, 2),
+        ("ddp", "cpu", "auto", 1),
+        ("ddp_find_unused_parameters_true", "cpu", 2, 2),
+        ("ddp", "gpu", -1, 3),
+        ("ddp", "gpu", "auto", 3),
+        ("ddp", "gpu", 2, 2),
+        ("ddp", "gpu", [0, 2], 2),
+        ("ddp", "gpu", "0,1", 2),
+    ],
+)
+def test_processes_are_as_many_as_the_trainer_names(
+    strategy: str, accelerator: str, devices: Any, processes: int
+) -> None:
+    trainer = {"strategy": strategy, "accelerator": accelerator, "devices": devices}
+    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == processes
+
+
+@pytest.mark.parametrize("variable", EXTERNAL)
+def test_no_process_is_started_where_others_have_started_them(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "1")
+    trainer = {"strategy": "ddp", "accelerator": "cpu", "devices": 2}
+    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == 1
+
+
+def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides: (run_dir, overrides))
+    assert run(shipped(), tmp_path / "run", ["seed=0"]) == (tmp_path / "run", ["seed=0"])
+    assert (tmp_path / "run").is_dir()
+
+
+def test_several_processes_get_the_composed_config_and_give_back_the_value(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fake(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert "--nproc-per-node=2" in command
+        assert OmegaConf.load(tmp_path / "config.yaml").trainer.devices == 2
+        assert json.loads((tmp_path / "overrides.json").read_text()) == ["trainer=ddp_cpu"]
+        (tmp_path / "result.json").write_text('{"value": 0.25}')
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    assert run(shipped("trainer=ddp_cpu"), tmp_path, ["trainer=ddp_cpu"]) == 0.25
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_processes_that_leave_no_result_have_failed(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    (tmp_path / "result.json").write_text('{"value": 0.25}')  # of an earlier run in the same folder
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code))
+    with pytest.raises(ChildProcessError, match="one of 2 processes failed"):
+        run(shipped("trainer=ddp_cpu"), tmp_path)
+
+
+def test_a_mistake_is_found_before_any_process_starts(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(ValueError, match=r"optimized_metric is 'val/luck'"):
+        run(shipped("trainer=ddp_cpu", "optimized_metric=val/luck"), tmp_path)
