@@ -87,8 +87,9 @@ def problem() -> Callable[..., Problem]:
 
 
 @pytest.fixture
-def shipped(tmp_path: Path) -> Callable[..., DictConfig]:
-    """Composes the shipped config, made small, with further overrides; its run's folder is ``tmp_path``."""
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
+    """Composes the shipped config, made small, with further overrides; nothing of it lies outside ``tmp_path``."""
+    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
 
     def make(*overrides: str, small: Sequence[str] = SMALL) -> DictConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
