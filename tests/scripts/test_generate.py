@@ -1,0 +1,102 @@
+"""The command line that generates solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cvae import CVAE
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def curves(work: Path) -> np.ndarray:
+    """Two observed curves in ``y.csv``."""
+    t = np.linspace(0, 1, 50)
+    y = np.stack([(0.9 - 0.5 * t) * (0.2 + 0.6 * t), (0.5 - 0.1 * t) * (0.5 + 0.1 * t)])
+    np.savetxt(work / "y.csv", y, delimiter=",")
+    return y
+
+
+def test_solutions_with_their_misfit_straightness_and_validity(
+    curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
+) -> None:
+    words = [f"checkpoint={checkpoint}", "condition=y.csv", "draws=40", "seed=2"]
+    done = run_script("generate", *words, "out=new/x.npz")
+    assert done.status == 0, done.err
+    with np.load(work / "new" / "x.npz", allow_pickle=False) as arrays:
+        found = dict(arrays)
+    assert found["x"].shape == (2, 40, 2, 50)
+    assert found["y"][:, 0] == pytest.approx(curves, abs=1e-6)
+    misfit = np.sqrt(((found["x"][:, :, 0] * found["x"][:, :, 1] - curves[:, None]) ** 2).mean(-1))
+    assert found["misfit"] == pytest.approx(misfit, abs=1e-5)
+    straight = (found["straightness"] > 0.9).all(-1)
+    assert (found["valid"] == (straight & (found["misfit"] < 0.05))).all()
+    assert f"{found['valid'].sum()} of 80" in done.out
+    assert sorted(path.name for path in work.iterdir()) == ["new", "y.csv"]
+
+    drawn = CVAE.load(checkpoint).draw(torch.from_numpy(found["y"]), 40, torch.Generator().manual_seed(2))
+    assert torch.equal(torch.from_numpy(found["x"]), drawn)
+    assert run_script("generate", *words, "out=again.pt").status == 0
+    assert torch.equal(torch.load(work / "again.pt", weights_only=True)["x"], drawn)
+
+
+def test_stages_of_generation_can_be_asked_for(
+    curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
+) -> None:
+    words = [f"checkpoint={checkpoint}", "condition=y.csv", "draws=5", "generation.refine_steps=15"]
+    assert run_script("generate", *words, "out=x.npz").status == 0
+    with np.load(work / "x.npz", allow_pickle=False) as arrays:
+        assert arrays["valid"].mean() > 0.9
+
+
+def test_an_observation_that_nothing_explains_is_told_and_written(
+    checkpoint: Path, work: Path, run_script: Run
+) -> None:
+    np.save(work / "y.npy", np.full(50, 9.0))
+    done = run_script("generate", f"checkpoint={checkpoint}", "condition=y.npy", "out=x.csv", "draws=3")
+    assert done.status == 0
+    assert "no draw is valid" in done.out
+    assert len((work / "x.csv").read_text().splitlines()) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["condition=y.csv", "out=x.npz"], "checkpoint is missing"),
+        (["checkpoint=none.ckpt", "condition=y.csv", "out=x.npz"], "none.ckpt: no such checkpoint"),
+        (["checkpoint=y.csv", "condition=y.csv", "out=x.npz"], "cannot be loaded as plain data"),
+        (["checkpoint=none.ckpt", "condition=y.csv", "out=x.txt"], "out is x.txt; it must end in"),
+        (["checkpoint=CKPT", "condition=none.npy", "out=x.npz"], "none.npy: no such file"),
+        (["checkpoint=CKPT", "condition=bad.npy", "out=x.npz"], "bad.npy: y has shape (3, 7); expected one of"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=0"], "generation.count is 0"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.draws=random"], "generation.draws"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(
+    curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run, words: list[str], message: str
+) -> None:
+    np.save(work / "bad.npy", np.zeros((3, 7)))
+    done = run_script("generate", *(word.replace("CKPT", str(checkpoint)) for word in words))
+    assert done.status == 1
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert sorted(path.name for path in work.iterdir()) == ["bad.npy", "y.csv"]
+
+
+def test_a_checkpoint_that_asks_for_foreign_code_is_refused(
+    curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["cvae"]["config"]["problem"]["forward"] = {"_target_": "os.getcwd"}
+    torch.save(content, work / "foreign.ckpt")
+    done = run_script("generate", "checkpoint=foreign.ckpt", "condition=y.csv", "out=x.npz")
+    assert done.status == 1
+    assert "os.getcwd" in done.err
+    assert not (work / "x.npz").exists()

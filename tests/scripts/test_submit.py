@@ -1,0 +1,58 @@
+"""The command line that writes a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cvae.challenge.submit import BUNDLE
+from cvae.data.layout import load_plain
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def conditions(work: Path) -> Path:
+    """Three observed curves in the challenge's layout."""
+    t = torch.linspace(0, 1, 50)
+    y = torch.stack([(0.9 - 0.5 * t) * (0.2 + slope * t) for slope in (0.2, 0.4, 0.6)])
+    torch.save(y.reshape(3, 1, 50, 1), work / "y.pt")
+    return work / "y.pt"
+
+
+def test_a_bundle_and_its_score(conditions: Path, checkpoint: Path, work: Path, run_script: Run) -> None:
+    done = run_script("submit", f"checkpoint={checkpoint}", "conditions=y.pt", "out=bundle")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in (work / "bundle").iterdir()) == sorted(BUNDLE)
+    assert sorted(path.name for path in work.iterdir()) == ["bundle", "y.pt"]
+    assert load_plain(work / "bundle" / "result.pt").tensors[0].shape == (90, 1, 50, 2)
+    content = json.loads(done.out.splitlines()[-1])
+    assert (content["conditions"], content["draws"]) == (3, 30)
+    again = run_script("score", "file=bundle/result.pt")
+    assert json.loads(again.out.splitlines()[-1]) == content
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["conditions=y.pt", "out=bundle"], "checkpoint is missing"),
+        (["checkpoint=CKPT", "conditions=bad.npy", "out=bundle"], "bad.npy: 1 of 1 conditions hold values"),
+        (["checkpoint=CKPT", "conditions=y.pt", "out=."], "is no bundle"),
+        (["checkpoint=CKPT", "conditions=y.pt", "out=bad.npy"], "which is a file"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message(
+    conditions: Path, checkpoint: Path, work: Path, run_script: Run, words: list[str], message: str
+) -> None:
+    np.save(work / "bad.npy", np.full(50, np.nan))
+    done = run_script("submit", *(word.replace("CKPT", str(checkpoint)) for word in words))
+    assert done.status == 1
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert sorted(path.name for path in work.iterdir()) == ["bad.npy", "y.pt"]
