@@ -18,13 +18,13 @@ def main(cfg: DictConfig) -> None:
     """Generate for every condition of a file, write and print."""
     with clear_errors():
         require(cfg, "checkpoint", "condition", "out")
-        writer(cfg.out)  # a wrong suffix is told before the work
-        model = CVAE.load(cfg.checkpoint, cfg.allow)
+        writer(str(cfg.out))  # a wrong suffix is told before the work
+        model = CVAE.load(str(cfg.checkpoint), cfg.allow)
         problem = model.problem
-        y = read_conditions(cfg.condition, problem.forward.conditions, problem.geometry.points)
+        y = read_conditions(str(cfg.condition), problem.forward.conditions, problem.geometry.points)
         solutions = generate(model, problem, y, plan_from_config(cfg.generation))
-        write_solutions(cfg.out, solutions.x, y, solutions.check)
-        print_solutions(solutions.check, cfg.out)
+        write_solutions(str(cfg.out), solutions.x, y, solutions.check)
+        print_solutions(solutions.check, str(cfg.out))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     """Measure one file and print the result."""
     with clear_errors():
         require(cfg, "file")
-        print_scores(score_file(cfg.file, problem_from_config(cfg.data), cfg.draws))
+        print_scores(score_file(str(cfg.file), problem_from_config(cfg.data), cfg.draws))
 
 
 if __name__ == "__main__":

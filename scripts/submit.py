@@ -21,10 +21,12 @@ def main(cfg: DictConfig) -> None:
     """Generate, write, check and print."""
     with clear_errors():
         require(cfg, "checkpoint", "conditions", "out")
-        model = CVAE.load(cfg.checkpoint, cfg.allow)
+        model = CVAE.load(str(cfg.checkpoint), cfg.allow)
         problem = model.problem
-        y = read_conditions(cfg.conditions, problem.forward.conditions, problem.geometry.points)
-        scores = write_bundle(model, y, plan_from_config(cfg.generation), cfg.out, cfg.checkpoint, force=cfg.force)
+        y = read_conditions(str(cfg.conditions), problem.forward.conditions, problem.geometry.points)
+        scores = write_bundle(
+            model, y, plan_from_config(cfg.generation), str(cfg.out), str(cfg.checkpoint), force=cfg.force
+        )
         print(f"bundle: {cfg.out}")
         print_scores(scores)
 

@@ -34,14 +34,20 @@ def clear_errors() -> Iterator[None]:
 
 
 def require(cfg: DictConfig, *names: str) -> None:
-    """Check that options without a default were given.
+    """Check that options without a default were given, and that the others are of their kind.
 
     Raises:
-        ValueError: naming the first that is missing.
+        ValueError: naming the first that is not.
     """
     for name in names:
         if OmegaConf.is_missing(cfg, name):
             raise ValueError(f"{name} is missing; add {name}=... to the command line.")
+    for name in ("draws", "seed"):
+        value = cfg.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}; it must be a whole number.")
+    if isinstance(cfg.get("allow"), str):
+        raise ValueError(f"allow is {cfg.allow!r}; it must be a list, allow=[{cfg.allow}].")
 
 
 def problem_from_config(data: DictConfig) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from torch.utils.data import TensorDataset
 from cvae import CVAE
 from cvae.challenge import submit
 from cvae.challenge.cli import problem_from_config
-from cvae.challenge.parameters import encode, hyperparameters
-from cvae.challenge.standalone import decode
 from cvae.challenge.submit import BUNDLE, write_bundle
 from cvae.data import simulate
 from cvae.data.layout import load_plain
@@ -146,45 +143,6 @@ def test_several_conditions_in_the_layout_of_the_challenge(tmp_path: Path) -> No
     x, rows = load_plain(tmp_path / "bundle" / "result.pt").tensors
     assert (x.shape, rows.shape) == ((10, 1, 50, 2), (10, 1, 50, 2))
     assert torch.equal(rows[:, 0].transpose(1, 2), y.repeat_interleave(5, 0))
-
-
-def test_hyperparameters_come_from_the_run(checkpoint: Path, tmp_path: Path) -> None:
-    model = CVAE.load(checkpoint)
-    config = json.loads((checkpoint.parent.parent / "result.json").read_text())["config"]
-    found = hyperparameters(model, checkpoint)
-    assert found["lr"] == config["optimizer"]["lr"]
-    assert found["batch_size"] == config["data"]["batch_size"]
-    assert found["max_epochs"] == 1
-    for name in ("beta", "wx", "wy"):
-        assert found[name] == config["loss"][name]
-    assert found["latent_dim"] == config["model"]["latent_dim"]
-    assert found["model"]["_target_"] == "cvae.networks.dense"
-
-
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"config": {"model": {}, "loss": {}}}'])
-def test_hyperparameters_without_a_record_are_null(checkpoint: Path, tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "result.json").write_text(content)
-    found = hyperparameters(CVAE.load(checkpoint), tmp_path / "checkpoints" / "best.ckpt")
-    assert [found[name] for name in ("lr", "batch_size", "max_epochs")] == [None] * 3
-    assert None not in [found[name] for name in ("beta", "wx", "wy", "latent_dim")]
-
-
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        torch.tensor([[1.0, -0.0, torch.pi], [1e-45, 3e38, -torch.inf]]),
-        torch.tensor(7),
-        torch.rand(5, dtype=torch.float64),
-        torch.rand(4, 3).T,
-    ],
-)
-def test_weights_survive_text_exactly(tensor: Tensor) -> None:
-    content = encode(tensor)
-    back = decode(yaml.safe_load(json.dumps(content)))
-    assert back.dtype == tensor.dtype
-    assert torch.equal(back, tensor)
-    assert back.shape == tensor.shape
 
 
 def test_refined_draws_are_marked_and_the_file_still_works(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
         (["checkpoint=CKPT", "condition=none.npy", "out=x.npz"], "none.npy: no such file"),
         (["checkpoint=CKPT", "condition=bad.npy", "out=x.npz"], "bad.npy: y has shape (3, 7); expected one of"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=0"], "generation.count is 0"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "allow=os.getcwd"], "allow=[os.getcwd]"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.draws=random"], "generation.draws"),
     ],
 )

@@ -55,6 +55,8 @@ def test_options_change_the_problem_and_the_groups(birds: Path, run_script: Run)
     [
         ([], "file is missing; add file=... to the command line"),
         (["file=none.pt"], "none.pt: no such file"),
+        (["file=12"], "12: "),
+        (["file=result.pt", "draws=many"], "draws is 'many'; it must be a whole number"),
         (["file=result.pt"], "result.pt: y has shape"),
         (["file=result.pt", "data=two_birds", "draws=7"], "60 rows are no multiple of draws=7"),
         (["file=result.pt", "data.directions=[sideways]"], "data.directions holds 'sideways'"),
