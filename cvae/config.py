@@ -15,7 +15,13 @@ def _count(entries: Any) -> int:
     return len(entries) if isinstance(entries, list | tuple | ListConfig) else 1
 
 
+def _when(decided: Any, value: Any, otherwise: Any) -> Any:
+    """``value`` if ``decided`` is true; ``otherwise`` if it is false, or still ``auto``."""
+    return value if decided is True else otherwise
+
+
 OmegaConf.register_new_resolver("count", _count, replace=True)
+OmegaConf.register_new_resolver("when", _when, replace=True)
 
 
 def plain(node: Any) -> Any:

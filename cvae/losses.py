@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from cvae.networks.base import Reconstruction
-from cvae.schedules import linear_warmup
+from cvae.schedules import geometric, linear_warmup
 
 Elementwise = Callable[[Tensor], Tensor]
+
+# share of training over which beta is annealed; the rest is for the final value
+ANNEALED = 0.8
 
 
 class LossTerms(NamedTuple):
@@ -55,6 +58,8 @@ class Objective:
         warmup_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         free_bits: nats per latent dimension, on average over the batch, that the KL may hold at no cost
             (Kingma et al. 2016).
+        anneal_from: beta at the start, from which it falls geometrically to ``beta`` over the first 80 % of training
+            (deterministic annealing, Rose 1998); None keeps it constant.
 
     Raises:
         ValueError: for a negative weight, a scale that is not positive, or no reconstruction term at all.
@@ -69,6 +74,7 @@ class Objective:
         y_scale: float = 1.0,
         warmup_steps: int = 0,
         free_bits: float = 0.0,
+        anneal_from: float | None = None,
     ) -> None:
         weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
         for name, value in weights.items():
@@ -83,6 +89,18 @@ class Objective:
         self.y_scale = y_scale
         self.warmup_steps = warmup_steps
         self.free_bits = free_bits
+        if anneal_from is not None and (anneal_from <= 0 or beta <= 0 or warmup_steps > 0):
+            raise ValueError(
+                f"loss.anneal_from is {anneal_from}; it must be positive, with loss.beta above 0 and without "
+                "loss.warmup_steps."
+            )
+        self.anneal_from = anneal_from
+
+    def beta_at(self, step: int, total: int) -> float:
+        """Weight of the KL at an optimiser step of ``total``."""
+        if self.anneal_from is not None:
+            return geometric(step / max(ANNEALED * total, 1), self.anneal_from, self.beta)
+        return self.beta * linear_warmup(step, self.warmup_steps)
 
     def __call__(
         self,
@@ -90,7 +108,7 @@ class Objective:
         x: Tensor,
         y: Tensor,
         forward: Callable[[Tensor], Tensor],
-        step: int | None = None,
+        beta: float | None = None,
     ) -> LossTerms:
         """Terms for one batch.
 
@@ -99,9 +117,9 @@ class Objective:
             x: the solutions ``(batch, ...)``.
             y: their conditions ``(batch, ...)``.
             forward: the forward operator.
-            step: optimiser steps so far, for the warm-up; None takes the final beta.
+            beta: weight of the KL, from :meth:`beta_at`; None takes the final one.
         """
-        beta = self.beta * (1.0 if step is None else linear_warmup(step, self.warmup_steps))
+        beta = self.beta if beta is None else beta
         x_term = self.elementwise(reconstruction.x - x.unsqueeze(1)).flatten(2).mean(2)
         if self.wy > 0:
             residual = (forward(reconstruction.x) - y.unsqueeze(1)) / self.y_scale

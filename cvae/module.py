@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from cvae.data.batches import Batch
 from cvae.draws import point_set
 from cvae.evaluation import Drawn, draw_and_check
 from cvae.losses import LossTerms, Objective
-from cvae.metrics import ActiveUnits, line_metrics
+from cvae.metrics import ActiveUnits, AgainstReferences, line_metrics
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.problems import Problem
 from cvae.seeds import stream
@@ -71,6 +72,8 @@ class CVAE(LightningModule):
         self.val_metrics = line_metrics(problem).clone(prefix="val/")
         self.test_metrics = line_metrics(problem).clone(prefix="test/")
         self._active: ActiveUnits | None = None
+        self._references: dict[str, AgainstReferences] = {}
+        self._information: list[Tensor] = []
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **parts: Any) -> CVAE:
@@ -138,19 +141,22 @@ class CVAE(LightningModule):
             self.network.fit_scale(train.x, train.y)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        return self._step(batch, "train", self.global_step)[0].total.mean()
+        beta = self.objective.beta_at(self.global_step, self._total_steps)
+        return self._step(batch, "train", beta)[0].total.mean()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         _, reconstruction = self._step(batch, "val")
         cast(ActiveUnits, self._active).update(reconstruction.code)
+        if batch_index == 0:
+            self._information.append(self.network.information(batch.x, batch.y))
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         self._step(batch, "test")
 
-    def _step(self, batch: Batch, stage: str, step: int | None = None) -> tuple[LossTerms, Reconstruction]:
+    def _step(self, batch: Batch, stage: str, beta: float | None = None) -> tuple[LossTerms, Reconstruction]:
         """The one step that training, validation and test share."""
         reconstruction = self.network.reconstruct(batch.x, batch.y)
-        terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, step)
+        terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, beta)
         # sums stay on the device: reading them every step would stall it
         sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_tensor(float(len(batch.x)))])
         self._sums.setdefault(stage, []).append(sums)
@@ -165,6 +171,8 @@ class CVAE(LightningModule):
         active = cast(ActiveUnits, self._active)
         self.log("val/active_units", active.compute())
         active.reset()
+        # estimated on the first batch of each process: with more samples it costs their square
+        self.log("val/information", self._information.pop(), sync_dist=self.trainer.world_size > 1)
         self._log_draws("validation", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
@@ -179,10 +187,20 @@ class CVAE(LightningModule):
         )  # fmt: skip
 
     def _log_draws(self, stage: str, metrics: MetricCollection) -> None:
+        against = self._against(stage)
         for drawn in self.evaluate(self._data.conditions(stage).y, key=0):
             metrics.update(drawn.x, drawn.check)
-        self.log_dict(metrics.compute(), prog_bar=False)
+            against.update(drawn)
+        self.log_dict(metrics.compute() | against.compute(metrics.prefix), prog_bar=False)
         metrics.reset()
+        against.reset()
+
+    def _against(self, stage: str) -> AgainstReferences:
+        """The measures against reference sets; these are searched once and then kept."""
+        if stage not in self._references:
+            references = self._data.references(stage)
+            self._references[stage] = AgainstReferences(self.problem, references, self.draws).to(self.device)
+        return self._references[stage]
 
     def _log_terms(self, stage: str) -> None:
         # reduced by hand: Lightning's own mean over processes would weigh unequal shares alike
@@ -198,12 +216,17 @@ class CVAE(LightningModule):
         optimizer = self.make_optimizer(self.parameters())
         if self.schedule is None:
             return optimizer
-        total, schedule = max(int(self.trainer.estimated_stepping_batches), 1), self.schedule
+        total, schedule = self._total_steps, self.schedule
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[checkpoints.KEY] = {"format": checkpoints.FORMAT, "config": self.config}
+
+    @cached_property
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return max(int(self.trainer.estimated_stepping_batches), 1)
 
     @property
     def _data(self) -> Any:

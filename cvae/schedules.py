@@ -10,6 +10,11 @@ def linear_warmup(step: int, steps: int) -> float:
     return 1.0 if steps <= 0 else min(step / steps, 1.0)
 
 
+def geometric(progress: float, start: float, end: float) -> float:
+    """Value that goes from ``start`` to ``end`` (both positive) by equal ratios, as ``progress`` goes from 0 to 1."""
+    return float(start * (end / start) ** min(max(progress, 0.0), 1.0))
+
+
 def constant(progress: float) -> float:
     """Factor 1 throughout."""
     return 1.0

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, open_dict
 
-from cvae import __version__
+from cvae import __version__, recipe
 from cvae.config import digest, flatten, plain
 from cvae.data import LineTriples
 from cvae.files import write_json
@@ -100,9 +100,11 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
     Raises:
         ValueError: for a config that makes no sense; the message names the entry.
     """
+    recipe.apply(cfg)
     data: LineTriples = instantiate(cfg.data)
     # a file may show other directions than the config; networks are built for what the data show
     cfg.data.directions = list(data.problem.geometry.directions)
+    recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
     known = measured(model)
     if cfg.optimized_metric not in known:
@@ -116,7 +118,8 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
 def measured(model: CVAE) -> set[str]:
     """Names of what training and validation measure of ``model``."""
     terms = {f"{stage}/{term}" for stage in ("train", "val") for term in TERMS}
-    return terms | {"train/lr", "val/active_units"} | {str(name) for name in model.val_metrics.keys(keep_base=False)}
+    extra = {"train/lr", "val/active_units", "val/information", "val/coverage_ratio", "val/mode_recall"}
+    return terms | extra | {str(name) for name in model.val_metrics.keys(keep_base=False)}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from cvae.data.batches import Batch, EpochSampler, TensorLoader
 from cvae.data.sources import Source, Splits, simulate
 from cvae.data.tolerance import SmoothTolerance
 from cvae.problems import Problem
+from cvae.problems.reference import ReferenceSet, cached_reference_sets
 from cvae.seeds import stream
 
 
@@ -27,7 +29,9 @@ class LineTriples(LightningDataModule):
         batch_size: triples per step and process.
         fresh: simulate new training triples each epoch instead of visiting the same again.
         tolerance: largest perturbation of ``y`` in training, as a share of ``gates.rmse``; 0 trains on exact ``y``.
-        evaluation: for ``validation`` and ``test``, for how many conditions solutions are drawn.
+        evaluation: for ``validation`` and ``test``, for how many conditions solutions are drawn; for ``references``,
+            how many of these get a reference set.
+        cache: folder in which reference sets are kept; None searches them anew.
         sizes: ``lines``, ``points``, ``conditions`` as the model's config reads them; checked against the data.
         seed: fixes simulation, order and perturbation.
 
@@ -48,6 +52,7 @@ class LineTriples(LightningDataModule):
         tolerance: float = 0.0,
         evaluation: Mapping[str, int] | None = None,
         sizes: Mapping[str, int] | None = None,
+        cache: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -59,11 +64,14 @@ class LineTriples(LightningDataModule):
         self.batch_size = batch_size
         self.fresh = fresh
         self.tolerance = tolerance
-        self.evaluation = {"validation": 100, "test": 500} | dict(evaluation or {})
+        self.evaluation = {"validation": 100, "test": 500, "references": 0} | dict(evaluation or {})
+        self.cache = Path(cache) if cache is not None else None
         for name, count in self.evaluation.items():
-            if name not in ("validation", "test") or count < 1:
+            least = 0 if name == "references" else 1
+            if name not in ("validation", "test", "references") or count < least:
                 raise ValueError(
-                    f"data.evaluation.{name} is {count}; validation and test need at least 1 condition each."
+                    f"data.evaluation.{name} is {count}; validation and test need at least 1 condition each, "
+                    "references may be 0."
                 )
         self.seed = seed
         self._splits: Splits | None = None
@@ -109,6 +117,17 @@ class LineTriples(LightningDataModule):
         split = getattr(self.splits, stage)
         count = self.evaluation[stage]
         return Batch(split.x[:count], split.y[:count])
+
+    def references(self, stage: str) -> list[ReferenceSet]:
+        """Reference sets of the first of :meth:`conditions`, searched or from the cache.
+
+        ``evaluation["references"]`` says for how many.
+        """
+        chosen = Batch(*(part[: self.evaluation["references"]].cpu() for part in self.conditions(stage)))
+        if len(chosen.x) == 0:
+            return []
+        known = self._problem.geometry.to_endpoints(chosen.x) if self.source.exact else None
+        return cached_reference_sets(self._problem, chosen.y, self.cache, known=known)
 
     def train_dataloader(self) -> TensorLoader:
         perturb = None

@@ -32,7 +32,12 @@ class Splits(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives the triples of a problem, and the problem as the data show it."""
+    """Gives the triples of a problem, and the problem as the data show it.
+
+    ``exact`` says that ``y`` is ``f(x)`` but for rounding.
+    """
+
+    exact: bool
 
     def load(self, problem: Problem, seed: int) -> tuple[Problem, Splits]: ...
 
@@ -65,6 +70,7 @@ class Simulation:
     """
 
     def __init__(self, train: int = 100_000, validation: int = 3_000, test: int = 1_000) -> None:
+        self.exact = True
         self.sizes = {"train": train, "validation": validation, "test": test}
         for name, size in self.sizes.items():
             if size < 1:
@@ -99,6 +105,7 @@ class LineFiles:
         self.paths = {"train": train, "validation": validation, "test": test}
         self.held_out = held_out
         self.trust_y = trust_y
+        self.exact = not trust_y
 
     def load(self, problem: Problem, seed: int) -> tuple[Problem, Splits]:
         """Read, check and split; the returned problem has the directions found in the data.

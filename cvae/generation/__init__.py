@@ -1,5 +1,5 @@
 """Generation of solutions with a trained model."""
 
-from cvae.generation.generate import Model, Plan, Solutions, generate
+from cvae.generation.generate import Model, Plan, Solutions, Stage, generate
 
-__all__ = ["Model", "Plan", "Solutions", "generate"]
+__all__ = ["Model", "Plan", "Solutions", "Stage", "generate"]

@@ -1,4 +1,4 @@
-"""From conditions to solutions: draw, then gate."""
+"""From conditions to solutions: draw, gate, refine, select."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from cvae.generation.refine import refine_draws
+from cvae.generation.select import select_cover, select_separate
+from cvae.metrics import coverage
 from cvae.problems import Check, Problem
+from cvae.problems.reference import has_isolated_solutions
 
 
 class Model(Protocol):
@@ -23,22 +27,42 @@ class Plan:
     """How solutions are generated.
 
     Args:
-        count: solutions for each condition.
+        count: solutions kept for each condition.
+        pool: solutions drawn for each condition, of which ``count`` are kept; None draws ``count``.
+        refine_steps: Levenberg-Marquardt steps for draws that miss; 0 leaves them.
         seed: fixes everything.
-        chunk: draws decoded at once; bounds the memory.
+        chunk: draws held at once; bounds the memory.
 
     Raises:
-        ValueError: for a number below 1.
+        ValueError: for a number that makes no sense.
     """
 
     count: int = 30
+    pool: int | None = None
+    refine_steps: int = 0
     seed: int = 0
     chunk: int = 65_536
 
     def __post_init__(self) -> None:
-        for name in ("count", "chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"generation.{name} is {getattr(self, name)}; it must be at least 1.")
+        for name, least in (("count", 1), ("refine_steps", 0), ("chunk", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"generation.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.pool is not None and self.pool < self.count:
+            raise ValueError(f"generation.pool is {self.pool}; it must be at least generation.count, {self.count}.")
+
+    @property
+    def drawn(self) -> int:
+        """Draws for each condition."""
+        return self.count if self.pool is None else self.pool
+
+
+class Stage(NamedTuple):
+    """What one stage left: draws per condition, share of valid ones, mean coverage of the valid ones, mean misfit."""
+
+    draws: int
+    valid: float
+    coverage: float
+    rmse: float
 
 
 class Solutions(NamedTuple):
@@ -47,25 +71,63 @@ class Solutions(NamedTuple):
     Attributes:
         x: ``(batch, count, lines, points)``.
         check: their verdict.
-        stages: measures after each stage, by the stage's name.
+        stages: what each stage left: ``draw`` (plain draws), then ``refine`` and ``select`` if the plan has them.
         evaluations: how often the network decoded a draw.
+        forward_evaluations: how often f was evaluated on one solution.
     """
 
     x: Tensor
     check: Check
-    stages: Mapping[str, Mapping[str, float]]
+    stages: Mapping[str, Stage]
     evaluations: int
+    forward_evaluations: int
 
 
 @torch.no_grad()
-def generate(model: Model, problem: Problem, y: Tensor, plan: Plan) -> Solutions:
-    """Generate ``plan.count`` solutions for every condition ``y`` ``(batch, conditions, points)``.
+def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bool | None = None) -> Solutions:
+    """Generate ``plan.count`` solutions for every condition.
 
-    Invalid draws are kept and marked in ``check``.
+    Draws that are still invalid at the end are kept and marked in ``check``.
+
+    Args:
+        model: draws solutions.
+        problem: decides validity.
+        y: conditions ``(batch, conditions, points)``.
+        plan: how many, and which stages.
+        separate: whether exact solutions are separate points; None finds out.
     """
+    if separate is None:
+        separate = has_isolated_solutions(problem)
     generator = torch.Generator().manual_seed(plan.seed)
-    pieces = [model.draw(piece, plan.count, generator) for piece in y.split(max(plan.chunk // plan.count, 1))]
-    x = torch.cat(pieces)
-    check = problem.check(x, y)
-    stages = {"draw": {"valid": float(check.valid.float().mean())}}
-    return Solutions(x, check, stages, len(y) * plan.count)
+    sums: dict[str, list[float]] = {}
+    kept: list[Tensor] = []
+    forward_evaluations = 0
+
+    def note(stage: str, x: Tensor, check: Check) -> None:
+        swept = coverage(x, check.valid, problem.geometry.range).sum()
+        row = [float(len(x)), float(check.valid.float().mean(1).sum()), float(swept), float(check.misfit.mean(1).sum())]
+        sums[stage] = [old + new for old, new in zip(sums.get(stage, [0.0] * 4), row, strict=True)]
+
+    for piece in y.split(max(plan.chunk // plan.drawn, 1)):
+        x = model.draw(piece, plan.drawn, generator)
+        check = problem.check(x, piece)
+        forward_evaluations += len(piece) * plan.drawn
+        note("draw", x, check)
+        if plan.refine_steps > 0:
+            x, used = refine_draws(problem, x, piece, check, plan.refine_steps, generator, exact=separate)
+            forward_evaluations += used
+            check = problem.check(x, piece)
+            note("refine", x, check)
+        if plan.drawn > plan.count:
+            select = select_separate if separate else select_cover
+            chosen = select(problem, x, check, plan.count)
+            x = x.gather(1, chosen[..., None, None].expand(-1, -1, *x.shape[2:]))
+            note("select", x, problem.check(x, piece))
+        kept.append(x)
+    result = torch.cat(kept)
+    draws = {"draw": plan.drawn, "refine": plan.drawn, "select": plan.count}
+    stages = {
+        name: Stage(draws[name], *(value / max(conditions, 1) for value in rest))
+        for name, (conditions, *rest) in sums.items()
+    }
+    return Solutions(result, problem.check(result, y), stages, len(y) * plan.drawn, forward_evaluations)

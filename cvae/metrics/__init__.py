@@ -3,8 +3,12 @@
 from torchmetrics import MetricCollection
 
 from cvae.metrics.active_units import ActiveUnits, active_units
+from cvae.metrics.against_references import AgainstReferences
 from cvae.metrics.coverage import Coverage, coverage, raster
+from cvae.metrics.coverage_limit import greedy_cover
+from cvae.metrics.coverage_ratio import CoverageRatio, coverage_limit, coverage_ratio
 from cvae.metrics.envelope import Envelope, envelope
+from cvae.metrics.mode_recall import ModeRecall, mode_recall
 from cvae.metrics.pearson import Pearson, pearson
 from cvae.metrics.rmse import RMSE, rmse
 from cvae.metrics.score import Score, score
@@ -14,15 +18,22 @@ from cvae.problems import Problem
 __all__ = [
     "RMSE",
     "ActiveUnits",
+    "AgainstReferences",
     "Coverage",
+    "CoverageRatio",
     "Envelope",
+    "ModeRecall",
     "Pearson",
     "Score",
     "Valid",
     "active_units",
     "coverage",
+    "coverage_limit",
+    "coverage_ratio",
     "envelope",
+    "greedy_cover",
     "line_metrics",
+    "mode_recall",
     "pearson",
     "raster",
     "rmse",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, Prior, gaussian
+from cvae.networks.latent import Gaussian, Prior, gaussian, mutual_information
 from cvae.networks.trunks import ConditionScaler, Trunk
 
 
@@ -22,7 +22,7 @@ class Reconstruction(NamedTuple):
             a discrete latent, whose exact posterior the objective works out.
         log_weight: ``log p(z|y) - log q(z|x,y)`` of each sample, ``(batch, samples)``; for an enumeration
             ``log p(k|y)``.
-        code: a summary of the posterior, ``(batch, latent_dim)``, for diagnostics (the posterior mean).
+        code: a summary of the posterior, ``(batch, latent_dim)``: its mean, or the most likely k as a one-hot vector.
     """
 
     x: Tensor
@@ -44,16 +44,21 @@ class LatentNetwork(nn.Module, ABC):
         """Encode ``x`` ``(batch, ...)`` given ``y``, sample the latent ``samples`` times and decode."""
 
     @abstractmethod
-    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+    def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Decode draws from the prior.
 
         Args:
             y: conditions ``(batch, ...)``.
             u: points in the unit cube ``(batch, draws, noise_dim)``; uniform ones give draws from ``p(x|y)``.
+            temperature: above 1 the latent is spread wider than its prior, below 1 it is drawn in.
 
         Returns:
             Solutions ``(batch, draws, ...)``.
         """
+
+    @abstractmethod
+    def information(self, x: Tensor, y: Tensor) -> Tensor:
+        """Estimate of the mutual information of latent and data in nats; at most the logarithm of the batch size."""
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
         """Take units of ``x`` and ``y`` from training data, once, before the first step."""
@@ -92,9 +97,13 @@ class GaussianCVAE(LatentNetwork):
         log_weight = prior.log_prob(z) - posterior.log_prob(z)
         return Reconstruction(self.decoder(z, features), posterior.kl(prior), log_weight, posterior.mean)
 
-    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+    def information(self, x: Tensor, y: Tensor) -> Tensor:
+        posterior: Gaussian = self.encoder(x, self.scaler(y))
+        return mutual_information(posterior, posterior.sample(1)[:, 0])
+
+    def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         features = self.scaler(y)
-        return self.decoder(self.prior.icdf(u, features), features)
+        return self.decoder(self.prior.icdf(u, features, temperature), features)
 
 
 class Encoder(nn.Module):

@@ -47,6 +47,20 @@ def gaussian(parameters: Tensor) -> Gaussian:
     return Gaussian(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
 
+def mutual_information(posterior: Gaussian, z: Tensor) -> Tensor:
+    """Mutual information of latent and data in nats, with the mixture of the batch's posteriors as the marginal of z.
+
+    Hoffman & Johnson 2016, "ELBO surgery", with the estimate of He et al. 2019, "Lagging inference networks".
+
+    Args:
+        posterior: of each sample, ``(batch, latent_dim)``.
+        z: one draw from each posterior, ``(batch, latent_dim)``.
+    """
+    every = posterior.log_prob(z.unsqueeze(0).expand(len(z), -1, -1))  # (posterior, draw)
+    own = every.diagonal()
+    return (own - every.logsumexp(0) + math.log(len(z))).mean()
+
+
 def normal_icdf(u: Tensor) -> Tensor:
     """Uniform numbers in (0, 1) to standard normal ones, by the inverse distribution function."""
     return torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
@@ -62,8 +76,11 @@ class Prior(nn.Module, ABC):
         """``y`` ``(batch, features)`` to ``p(z|y)``."""
 
     @abstractmethod
-    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
-        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape."""
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape.
+
+        ``temperature`` multiplies the standard deviations.
+        """
 
 
 class StandardNormal(Prior):
@@ -77,8 +94,8 @@ class StandardNormal(Prior):
         zeros = y.new_zeros(y.shape[0], self.latent_dim)
         return Gaussian(zeros, zeros)
 
-    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
-        return normal_icdf(u)
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        return temperature * normal_icdf(u)
 
 
 class LearnedPrior(Prior):
@@ -102,6 +119,6 @@ class LearnedPrior(Prior):
     def forward(self, y: Tensor) -> Gaussian:
         return gaussian(self.out(self.trunk(y)))
 
-    def icdf(self, u: Tensor, y: Tensor) -> Tensor:
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
         prior = self(y)
-        return prior.mean.unsqueeze(1) + (0.5 * prior.log_var).exp().unsqueeze(1) * normal_icdf(u)
+        return prior.mean.unsqueeze(1) + temperature * (0.5 * prior.log_var).exp().unsqueeze(1) * normal_icdf(u)

@@ -62,8 +62,15 @@ class CategoricalCVAE(LatentNetwork):
         code = torch.zeros_like(log_prior).scatter(1, nearest[:, :1], 1.0)
         return Reconstruction(self.head(chosen), None, log_weight, code)
 
-    def draw(self, y: Tensor, u: Tensor) -> Tensor:
+    def information(self, x: Tensor, y: Tensor) -> Tensor:
+        # each sample has one k that is nearest by far, so the information is the entropy of k over the batch
+        share = self.reconstruct(x, y).code.mean(0)
+        return -(share * share.clamp_min(1e-12).log()).sum()
+
+    def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         raw, log_prior = self.components_of(y)
+        if temperature != 1:
+            log_prior = (log_prior / temperature).log_softmax(-1)
         # inverse distribution function of p(k|y), with k in order of probability: even points u give distinct k
         order = log_prior.argsort(dim=1, descending=True)
         cumulative = log_prior.gather(1, order).exp().cumsum(1)

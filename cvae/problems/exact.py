@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 from typing import NamedTuple
@@ -9,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cvae.problems.forward import ExpressionForward
 from cvae.problems.geometry import LineGeometry
+from cvae.problems.problem import Problem
 
 
 class PhaseCondition(NamedTuple):
@@ -17,6 +20,52 @@ class PhaseCondition(NamedTuple):
 
     wave: str
     coefficients: tuple[float, ...]
+
+
+def phase_conditions(problem: Problem) -> list[PhaseCondition] | None:
+    """The problem's conditions as phases, if :func:`phase_solutions` can enumerate its solutions; else None.
+
+    That is the case for expressions such as ``cos(49*x0 + 42*x1)``, as many as there are lines and with independent
+    coefficients.
+    """
+    lines = problem.geometry.lines
+    if not isinstance(problem.forward, ExpressionForward) or problem.forward.conditions != lines:
+        return None
+    conditions = []
+    for text in problem.forward.config:
+        node = ast.parse(text, mode="eval").body
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("sin", "cos")):
+            return None
+        coefficients = _linear(node.args[0], lines)
+        if coefficients is None or coefficients[lines] != 0:
+            return None
+        conditions.append(PhaseCondition(node.func.id, tuple(coefficients[:lines])))
+    matrix = torch.tensor([condition.coefficients for condition in conditions], dtype=torch.float64)
+    return conditions if torch.linalg.matrix_rank(matrix) == lines else None
+
+
+def _linear(node: ast.expr, lines: int) -> list[float] | None:
+    """Coefficients of x0, x1, ... and the constant of a linear expression; None for any other."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return [0.0] * lines + [float(node.value)]
+    if isinstance(node, ast.Name) and node.id.startswith("x"):
+        return [float(line == int(node.id[1:])) for line in range(lines)] + [0.0]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _linear(node.operand, lines)
+        return None if inner is None else [-value for value in inner]
+    if not isinstance(node, ast.BinOp):
+        return None
+    left, right = _linear(node.left, lines), _linear(node.right, lines)
+    if left is None or right is None:
+        return None
+    if isinstance(node.op, ast.Add | ast.Sub):
+        sign = 1 if isinstance(node.op, ast.Add) else -1
+        return [a + sign * b for a, b in zip(left, right, strict=True)]
+    if isinstance(node.op, ast.Mult):
+        for factor, other in ((left, right), (right, left)):
+            if not any(factor[:lines]):
+                return [factor[lines] * value for value in other]
+    return None
 
 
 def phase_solutions(geometry: LineGeometry, conditions: list[PhaseCondition], endpoints: Tensor) -> Tensor:
@@ -68,7 +117,7 @@ def phase_solutions(geometry: LineGeometry, conditions: list[PhaseCondition], en
 
 
 def product_family(geometry: LineGeometry, endpoints: Tensor, count: int) -> Tensor:
-    """Exact solutions ``(c x0, x1 / c)`` of ``y = x0 * x1``, ``(count, 2, 2)``, for ``c`` spaced evenly in its logarithm.
+    """Exact solutions ``(c x0, x1 / c)`` of ``y = x0 * x1``, ``(count, 2, 2)``, with ``log c`` spaced evenly.
 
     Args:
         geometry: range; two lines.

@@ -20,18 +20,21 @@ class ForwardOperator(Protocol):
     """Maps solutions ``(..., lines, points)`` to conditions ``(..., conditions, points)``, differentiably.
 
     ``config`` is the plain data from which :func:`forward_from_config` builds the same operator again;
-    ``name`` is what messages call it.
+    ``name`` is what messages call it; ``pointwise`` says that each point of y depends on that point of x alone.
     """
 
     conditions: int
     config: ForwardConfig
     name: str
+    pointwise: bool
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
 class ExpressionForward:
     """One :class:`~cvae.problems.expressions.Expression` per condition."""
+
+    pointwise = True
 
     def __init__(self, expressions: Sequence[str], geometry: LineGeometry) -> None:
         if isinstance(expressions, str):
@@ -56,6 +59,8 @@ class CallableForward:
         ValueError: if the callable fails, returns another shape than ``(..., conditions, points)``, or has no
             gradient with respect to ``x``.
     """
+
+    pointwise = False
 
     def __init__(self, function: Callable[[Tensor], Tensor], config: dict[str, Any], geometry: LineGeometry) -> None:
         self._function = function

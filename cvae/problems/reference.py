@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +11,13 @@ import torch
 from torch import Tensor
 
 from cvae.files import replacing
+from cvae.problems.exact import phase_conditions, phase_solutions
 from cvae.problems.problem import Problem
 from cvae.problems.refinement import jacobian_of, refine
 from cvae.seeds import stream
 
+#: of the search; counts up when its results change, so that no cache serves old ones
+VERSION = 1
 POOL = 2_000_000
 BLOCK = 50_000
 #: reference solutions kept of a continuum; enough for a greedy choice of 30 not to change in the second digit
@@ -42,14 +44,15 @@ def reference_sets(
     y: Tensor,
     seed: int = 0,
     pool: int = POOL,
-    starts: int = 3_000,
+    starts: int = 2_000,
     kept: int = KEPT,
+    known: Tensor | None = None,
 ) -> list[ReferenceSet]:
     """Reference solutions of every condition, exhaustively.
 
-    Where solutions form a continuum: all members of a large simulated pool that pass the gates, completed by refined
-    starts where the pool holds few. Where they are isolated: the nearest members of the pool, refined to zero misfit,
-    merged.
+    Sines and cosines of linear combinations of the lines are enumerated exactly. Otherwise, where solutions form a
+    continuum: members of a large simulated pool that pass the gates, completed by refined starts where it holds few;
+    where they are isolated: the nearest members of the pool, refined to zero misfit, merged.
 
     Args:
         problem: what is to be inverted.
@@ -58,49 +61,68 @@ def reference_sets(
         pool: simulated solutions; made block by block, so memory does not grow with it.
         starts: pool members that are refined for a condition with isolated solutions or few accepted ones.
         kept: reference solutions kept for each condition of a continuum.
+        known: one solution of each condition, endpoints ``(count, lines, 2)``; the exact enumeration starts from it.
     """
+    phases = phase_conditions(problem) if known is not None else None
+    if phases is not None and known is not None:
+        return [ReferenceSet(phase_solutions(problem.geometry, phases, one), True) for one in known]
     finite = has_isolated_solutions(problem, seed)
-    near = starts if finite else starts // 10
-    candidates, misfits = nearest_in_pool(problem, y, max(kept, near) if not finite else near, seed, pool)
+    found = search_pool(problem, y, 0 if finite else kept, starts if finite else starts // 10, seed, pool)
     sets = []
-    for index in range(len(y)):
-        target = y[index]
+    for target, accepted, nearest in zip(y, found.accepted, found.nearest, strict=True):
         if finite:
-            sets.append(ReferenceSet(_isolated(problem, candidates[index], target), True))
+            sets.append(ReferenceSet(_isolated(problem, nearest, target), True))
             continue
-        accepted = _accepted(problem, candidates[index], target)
         if len(accepted) < kept // 20:
-            accepted = torch.cat([accepted, _completed(problem, candidates[index][:near], target, seed)])
-        sets.append(ReferenceSet(_thinned(accepted, kept, seed), False))
-    del misfits
+            accepted = torch.cat([accepted, _completed(problem, nearest, target, seed)])
+        sets.append(ReferenceSet(accepted, False))
     return sets
 
 
+class Found(NamedTuple):
+    """Members of a simulated pool for each condition: endpoints ``(count, lines, 2)`` of those that pass the gates,
+    and of those with the smallest misfit."""
+
+    accepted: list[Tensor]
+    nearest: list[Tensor]
+
+
 @torch.no_grad()
-def nearest_in_pool(
-    problem: Problem, y: Tensor, count: int, seed: int, pool: int = POOL
-) -> tuple[list[Tensor], Tensor]:
-    """For every condition, candidates of a simulated pool: all that may pass the gate, or else the nearest ones.
+def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, pool: int = POOL) -> Found:
+    """Search a simulated pool, block by block, for solutions of every condition.
 
-    The squared misfit against all conditions is one matrix product per block, ``|f|^2 - 2 f.y + |y|^2``.
+    The squared misfit against all conditions is one matrix product per block, ``|f|^2 - 2 f.y + |y|^2``; what is below
+    the gate by it is then checked exactly.
 
-    Returns:
-        Endpoints ``(about count, lines, 2)`` for each condition, nearest first, and their misfits ``(len(y), count)``.
+    Args:
+        problem, y, seed, pool: as for :func:`reference_sets`.
+        accept: accepted solutions at which the search for a condition ends; 0 looks for the nearest alone.
+        near: how many of the nearest to keep.
     """
-    count = min(count, pool)
-    best = y.new_full((len(y), count), torch.inf)
-    chosen = y.new_zeros(len(y), count, problem.geometry.lines, 2)
+    shape = (problem.geometry.lines, 2)
+    accepted = [y.new_zeros(0, *shape) for _ in y]
+    misfit, nearest = y.new_full((len(y), 0), torch.inf), y.new_zeros(len(y), 0, *shape)
+    # a little above the gate, for what rounding does to the difference of large squares
+    gate = problem.gates.rmse**2 * 1.01 + 1e-6
     for endpoints, values in _pool(problem, seed, pool, y.device):
-        squares = _squared_misfits(values, y)
-        # a random one of the acceptable is as good as the nearest: all of them count as zero
-        squares = torch.where(squares < problem.gates.rmse**2, squares * 1e-6, squares)
-        block, order = squares.T.topk(min(count, len(endpoints)), dim=1, largest=False)
-        merged = torch.cat([best, block], dim=1)
-        keep_values, keep = merged.topk(count, dim=1, largest=False)
-        both = torch.cat([chosen, endpoints[order]], dim=1)
-        chosen = both.gather(1, keep[..., None, None].expand(-1, -1, *both.shape[2:]))
-        best = keep_values
-    return list(chosen), best.sqrt()
+        open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
+        if not open_ones:
+            break
+        squares = _squared_misfits(values, y[open_ones])
+        if accept:
+            for column, index in enumerate(open_ones):
+                passed = _accepted(problem, endpoints[squares[:, column] < gate], y[index])
+                accepted[index] = torch.cat([accepted[index], passed])[:accept]
+        block, order = squares.T.topk(min(near, len(endpoints)), dim=1, largest=False)
+        merged = torch.cat([misfit[open_ones], block], dim=1)
+        best, keep = merged.topk(min(near, merged.shape[1]), dim=1, largest=False)
+        both = torch.cat([nearest[open_ones], endpoints[order]], dim=1)
+        if misfit.shape[1] < best.shape[1]:
+            misfit, nearest = best, both.gather(1, keep[..., None, None].expand(-1, -1, *shape))
+        else:
+            misfit[open_ones] = best
+            nearest[open_ones] = both.gather(1, keep[..., None, None].expand(-1, -1, *shape))
+    return Found(accepted, list(nearest))
 
 
 def _pool(problem: Problem, seed: int, pool: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -155,12 +177,6 @@ def merge(endpoints: Tensor, misfit: Tensor, separation: float = SEPARATION) -> 
     return torch.stack(found) if found else endpoints[:0]
 
 
-def _thinned(endpoints: Tensor, kept: int, seed: int) -> Tensor:
-    if len(endpoints) <= kept:
-        return endpoints
-    return endpoints[torch.randperm(len(endpoints), generator=stream(seed, 9))[:kept].to(endpoints.device)]
-
-
 @torch.no_grad()
 def has_isolated_solutions(problem: Problem, seed: int = 0, samples: int = 500) -> bool:
     """Whether exact solutions are isolated points rather than a continuum.
@@ -184,29 +200,27 @@ def has_isolated_solutions(problem: Problem, seed: int = 0, samples: int = 500) 
 
 
 def cached_reference_sets(
-    problem: Problem, y: Tensor, folder: str | Path | None = None, **options: int
+    problem: Problem,
+    y: Tensor,
+    folder: str | Path | None,
+    known: Tensor | None = None,
+    **options: int,
 ) -> list[ReferenceSet]:
     """:func:`reference_sets`, kept on disk under a hash of the problem, the conditions and the options.
 
     Args:
-        problem, y, options: as for :func:`reference_sets`.
-        folder: where to keep them; by default ``$CVAE_CACHE`` or ``cvae`` in the user's cache folder.
+        problem, y, known, options: as for :func:`reference_sets`.
+        folder: where to keep them; None keeps nothing.
     """
-    folder = Path(folder) if folder is not None else cache_folder()
-    key = hashlib.sha256(f"{problem.digest} {sorted(options.items())} 1".encode())
+    if folder is None:
+        return reference_sets(problem, y, known=known, **options)
+    key = hashlib.sha256(f"{VERSION} {problem.digest} {known is None} {sorted(options.items())}".encode())
     key.update(y.detach().cpu().contiguous().numpy().tobytes())
-    path = folder / f"reference-{key.hexdigest()[:24]}.pt"
+    path = Path(folder) / f"reference-{key.hexdigest()[:24]}.pt"
     if path.is_file():
         stored = torch.load(path, map_location=y.device, weights_only=True)
         return [ReferenceSet(endpoints, finite) for endpoints, finite in stored]
-    sets = reference_sets(problem, y, **options)
+    sets = reference_sets(problem, y, known=known, **options)
     with replacing(path) as temporary:
         torch.save([(reference.endpoints.cpu(), reference.finite) for reference in sets], temporary)
     return sets
-
-
-def cache_folder() -> Path:
-    """Folder for what can be computed again: ``$CVAE_CACHE``, else ``cvae`` below ``$XDG_CACHE_HOME`` or ~/.cache."""
-    if chosen := os.environ.get("CVAE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cvae"

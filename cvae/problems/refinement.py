@@ -58,14 +58,9 @@ def refine(
 def _refine(problem: Problem, endpoints: Tensor, y: Tensor, steps: int, target: Tensor | None) -> Refined:
     geometry = problem.geometry
     theta = geometry.project(endpoints)
-    size = theta[0].numel()
-
-    def residual(flat: Tensor) -> Tensor:
-        return (problem.forward(geometry.to_lines(flat.view(-1, geometry.lines, 2))) - y_live).flatten(1)
-
+    per_step = 2 + (geometry.lines if problem.forward.pointwise else 2 * geometry.lines)
     # solutions that still move; the others are left out of the arithmetic
     live = torch.arange(len(theta), device=theta.device)
-    y_live = y
     misfit = problem.misfit(geometry.to_lines(theta), y)
     evaluations = len(theta)
     damping = theta.new_full((len(theta),), 1e-3)
@@ -77,10 +72,9 @@ def _refine(problem: Problem, endpoints: Tensor, y: Tensor, steps: int, target: 
             break
         y_live = y[live]
         current = theta[live]
-        r, jacobian = jacobian_of(residual, current.flatten(1))
-        evaluations += (size + 2) * len(live)
-        step = _step(problem, current, r, jacobian, damping[live])
-        proposal = geometry.project((current.flatten(1) + step).view_as(current))
+        model = _quadratic(problem, current, y_live)
+        evaluations += per_step * len(live)
+        proposal = geometry.project(current + _step(problem, current, model, damping[live]))
         new = problem.misfit(geometry.to_lines(proposal), y_live)
         better = new < misfit[live]
         if target is not None:
@@ -109,29 +103,76 @@ def jacobian_of(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[T
     for number in range(inputs.shape[1]):
         tangent = torch.zeros_like(inputs)
         tangent[:, number] = 1
-        try:
-            values, column = torch.func.jvp(function, (inputs,), (tangent,))
-        except (RuntimeError, NotImplementedError):
-            with torch.enable_grad():
-                values, column = torch.autograd.functional.jvp(function, inputs, tangent)
+        values, column = _jvp(function, inputs, tangent)
         columns.append(column)
     return values, torch.stack(columns, dim=-1)
 
 
-def _step(problem: Problem, theta: Tensor, residual: Tensor, jacobian: Tensor, damping: Tensor) -> Tensor:
-    """Damped Gauss-Newton step ``(count, 2 lines)`` that does not push against a bound."""
+def _jvp(function: Callable[[Tensor], Tensor], inputs: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        found = torch.func.jvp(function, (inputs,), (tangent,))
+        return found[0], found[1]
+    except (RuntimeError, NotImplementedError):
+        with torch.enable_grad():
+            return torch.autograd.functional.jvp(function, inputs, tangent)
+
+
+class _Quadratic(NamedTuple):
+    """Gauss-Newton model of half the squared residual: gradient ``(count, size)``, normal ``(count, size, size)``."""
+
+    gradient: Tensor
+    normal: Tensor
+
+
+def _quadratic(problem: Problem, theta: Tensor, y: Tensor) -> _Quadratic:
+    """The Gauss-Newton model around endpoints ``theta`` ``(count, lines, 2)``, of size ``2 lines``."""
+    geometry = problem.geometry
+    if not problem.forward.pointwise:
+
+        def residual(flat: Tensor) -> Tensor:
+            return (problem.forward(geometry.to_lines(flat.view(-1, geometry.lines, 2))) - y).flatten(1)
+
+        r, jacobian = jacobian_of(residual, theta.flatten(1))
+        transposed = jacobian.transpose(1, 2)
+        return _Quadratic((transposed @ r.unsqueeze(-1)).squeeze(-1), transposed @ jacobian)
+    # a pointwise f has one derivative per line and point; its products with the endpoints' weights are sums over points
+    x = geometry.to_lines(theta)
+    slopes = []
+    values = y
+    for line in range(geometry.lines):
+        tangent = torch.zeros_like(x)
+        tangent[:, line] = 1
+        values, slope = _jvp(problem.forward, x, tangent)
+        slopes.append(slope)
+    r = values - y
+    t = geometry.position(x)
+    weights = torch.stack([1 - t, t], dim=1)
+    products = torch.stack([(1 - t) * (1 - t), (1 - t) * t, (1 - t) * t, t * t], dim=1)
+    count, lines = len(theta), geometry.lines
+    gradient = torch.stack([((slope * r).sum(1) @ weights) for slope in slopes], dim=1).flatten(1)
+    normal = x.new_empty(count, lines, 2, lines, 2)
+    for one in range(lines):
+        for two in range(one, lines):
+            block = ((slopes[one] * slopes[two]).sum(1) @ products).view(count, 2, 2)
+            normal[:, one, :, two] = block
+            normal[:, two, :, one] = block
+    return _Quadratic(gradient, normal.view(count, 2 * lines, 2 * lines))
+
+
+def _step(problem: Problem, theta: Tensor, model: _Quadratic, damping: Tensor) -> Tensor:
+    """Damped Gauss-Newton step ``(count, lines, 2)`` that does not push against a bound."""
     low, high = problem.geometry.range
     flat = theta.flatten(1)
-    gradient = (jacobian * residual.unsqueeze(-1)).sum(1)
-    blocked = ((flat <= low) & (gradient > 0)) | ((flat >= high) & (gradient < 0))
-    jacobian = torch.where(blocked.unsqueeze(1), 0.0, jacobian).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    gradient = torch.where(blocked, 0.0, gradient).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    normal = jacobian.transpose(1, 2) @ jacobian
+    gradient = model.gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    normal = model.normal.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    free = ~(((flat <= low) & (gradient > 0)) | ((flat >= high) & (gradient < 0)))
+    gradient = gradient * free
+    normal = normal * free.unsqueeze(1) * free.unsqueeze(2)
     scale = normal.diagonal(dim1=1, dim2=2)
     # Marquardt's scaling, with a floor that keeps the equations solvable where f does not depend on an endpoint
     ridge = damping.unsqueeze(-1) * scale + 1e-6 * scale.amax(-1, keepdim=True) + 1e-12
     step, _ = torch.linalg.solve_ex(normal + torch.diag_embed(ridge), -gradient)
-    return step.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return step.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).view_as(theta)
 
 
 def _meet(problem: Problem, outside: Tensor, inside: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

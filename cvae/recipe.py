@@ -1,0 +1,93 @@
+"""What the default recipe decides from the problem itself, so that no setting has to be tuned to a function."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from omegaconf import DictConfig
+
+from cvae.config import plain
+from cvae.problems import Problem
+from cvae.problems.reference import has_isolated_solutions
+from cvae.seeds import stream
+
+log = logging.getLogger(__name__)
+
+#: how far off a decoder's first guesses are, as a share of the range
+GUESS = 0.1
+#: least alignment of the gradient of the misfit with the way to the solution at which the y-term is used
+ALIGNED = 0.25
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found about a problem.
+
+    Attributes:
+        separate: exact solutions are isolated points, so a categorical latent is in place, not a Gaussian one.
+        alignment: mean cosine between the direction in which the misfit falls and the way to the solution.
+        y_term: the gradient through f helps (``alignment`` is large enough).
+    """
+
+    separate: bool
+    alignment: float
+    y_term: bool
+
+    def explain(self) -> str:
+        """The decision in plain words."""
+        solutions = (
+            "solutions of one y are separate points: a categorical latent"
+            if self.separate
+            else "solutions of one y form a continuum: a Gaussian latent and training with a tolerance on y"
+        )
+        gradient = (
+            f"the misfit points to the solution (alignment {self.alignment:.2f}): the y-term is on"
+            if self.y_term
+            else f"the misfit has false minima (alignment {self.alignment:.2f}): the y-term is off"
+        )
+        return f"{solutions}; {gradient}."
+
+
+def decide(problem: Problem) -> Decision:
+    """Look at a problem; takes well under a second."""
+    alignment = gradient_alignment(problem)
+    return Decision(has_isolated_solutions(problem), alignment, alignment >= ALIGNED)
+
+
+def apply(cfg: DictConfig) -> None:
+    """Settle what ``cfg.recipe`` leaves to the problem (``auto``), and say so."""
+    undecided = [name for name in ("separate", "y_term") if cfg.recipe[name] == "auto"]
+    if not undecided:
+        return
+    keys = ("points", "directions", "range", "forward", "gates")
+    decision = decide(Problem.from_config(**{key: plain(cfg.data[key]) for key in keys}))
+    for name in undecided:
+        cfg.recipe[name] = getattr(decision, name)
+    log.info("%s", decision.explain())
+
+
+def choose_model(cfg: DictConfig) -> None:
+    """Replace ``model=auto`` by the one of its two models that ``cfg.recipe`` asks for."""
+    if "_target_" not in cfg.model:
+        # resolved before it moves, since relative interpolations would point elsewhere
+        cfg.model = plain(cfg.model.separate if cfg.recipe.separate else cfg.model.continuum)
+
+
+def gradient_alignment(problem: Problem, guess: float = GUESS, samples: int = 2_000, seed: int = 0) -> float:
+    """Mean cosine between minus the gradient of the squared misfit and the way to the solution.
+
+    From solutions disturbed by ``guess`` (as a share of the range). Near 1 where the misfit is a bowl around the
+    solution, near 0 where f turns within the disturbance and its gradient points anywhere.
+    """
+    generator = stream(seed, 12)
+    geometry = problem.geometry
+    true = geometry.sample(samples, generator)
+    noise = torch.randn(true.shape, generator=generator) * guess * geometry.span
+    start = geometry.project(true + noise).requires_grad_()
+    with torch.enable_grad():
+        residual = problem.forward(geometry.to_lines(start)) - problem.forward(geometry.to_lines(true))
+        (gradient,) = torch.autograd.grad(residual.square().sum(), start)
+    cosine = torch.nn.functional.cosine_similarity(-gradient.flatten(1), (true - start.detach()).flatten(1), dim=1)
+    return float(cosine.nan_to_num(nan=0.0).mean())
