@@ -102,12 +102,12 @@ def test_beta_rises_from_zero(batch, step, beta):
 
 def test_free_bits_lift_the_kl_of_each_dimension_to_the_bound(batch):
     reconstruction, x, y = batch
-    kl = torch.tensor([[0.1, 2.0, 0.0], [0.3, 1.0, 0.0]]).requires_grad_()
+    kl = torch.tensor([[0.1, 2.0, 0.0], [0.7, 1.0, 0.0]]).requires_grad_()
     reconstruction = Reconstruction(reconstruction.x[:2], kl, torch.zeros(2, 6), kl)
     found = Objective(mse, beta=2.0, wx=1.0, wy=0.0, free_bits=0.5)(reconstruction, x[:2], y[:2], product)
-    # batch means 0.2, 1.5 and 0: the first and the last count 0.5 each
+    # batch means 0.4, 1.5 and 0: the first and the last count 0.5 each
     assert (found.total - found.x_term).mean().item() == pytest.approx(2 * (0.5 + 1.5 + 0.5), rel=1e-5)
-    torch.testing.assert_close(found.kl, torch.tensor([2.1, 1.3]))
+    torch.testing.assert_close(found.kl, torch.tensor([2.1, 1.7]))
     found.total.mean().backward()
     torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
 

@@ -5,7 +5,7 @@ from scipy import stats
 from torch import distributions
 
 from cvae.networks import Gaussian, LearnedPrior, StandardNormal
-from cvae.networks.latent import gaussian, normal_icdf
+from cvae.networks.latent import gaussian, mutual_information, normal_icdf
 
 
 def random_gaussian(generator, batch=5, dim=3):
@@ -127,3 +127,28 @@ def test_uniform_points_become_draws_from_the_learned_prior(learned, generator):
 def test_a_learned_prior_without_layers_is_refused():
     with pytest.raises(ValueError, match="hidden is empty; give at least one layer size"):
         LearnedPrior(3, conditions=1, points=50, hidden=[])
+
+
+@torch.no_grad()
+def test_the_temperature_spreads_draws_about_the_mean_of_the_prior(learned, generator):
+    y, u = torch.randn(2, 100, generator=generator), torch.rand(2, 9, 3, generator=generator)
+    for prior in (StandardNormal(3), learned):
+        mean = prior(y).mean[:, None]
+        torch.testing.assert_close(prior.icdf(u, y, 1.3) - mean, 1.3 * (prior.icdf(u, y) - mean))
+
+
+def test_mutual_information_is_that_of_the_batch_s_posteriors(generator):
+    posterior = random_gaussian(generator, batch=6)
+    z = posterior.sample(1, generator)[:, 0]
+    deviation = np.exp(posterior.log_var.numpy() / 2)
+    laws = [stats.norm(*each) for each in zip(posterior.mean.numpy(), deviation, strict=True)]
+    density = [[law.pdf(one).prod() for law in laws] for one in z.numpy()]
+    expected = np.mean([np.log(row[n] / np.mean(row)) for n, row in enumerate(density)])
+    assert mutual_information(posterior, z).item() == pytest.approx(expected)
+
+
+def test_a_collapsed_posterior_has_no_information_and_separate_ones_that_of_their_number(generator):
+    same = Gaussian(torch.zeros(8, 2), torch.zeros(8, 2))
+    assert mutual_information(same, same.sample(1, generator)[:, 0]).item() == pytest.approx(0, abs=1e-6)
+    apart = Gaussian(100 * torch.arange(8.0)[:, None].expand(8, 2), torch.zeros(8, 2))
+    assert mutual_information(apart, apart.sample(1, generator)[:, 0]).item() == pytest.approx(np.log(8))
