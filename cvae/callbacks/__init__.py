@@ -1,6 +1,7 @@
 """Lightning callbacks of the project."""
 
+from cvae.callbacks.collapse import CollapseWarning
 from cvae.callbacks.figures import SolutionFigures
 from cvae.callbacks.progress import TrainingProgress
 
-__all__ = ["SolutionFigures", "TrainingProgress"]
+__all__ = ["CollapseWarning", "SolutionFigures", "TrainingProgress"]
