@@ -89,7 +89,7 @@ class Objective:
         self.y_scale = y_scale
         self.warmup_steps = warmup_steps
         self.free_bits = free_bits
-        if anneal_from is not None and (anneal_from <= 0 or beta <= 0 or warmup_steps > 0):
+        if anneal_from is not None and (not 0 < anneal_from < math.inf or beta <= 0 or warmup_steps > 0):
             raise ValueError(
                 f"loss.anneal_from is {anneal_from}; it must be positive, with loss.beta above 0 and without "
                 "loss.warmup_steps."

@@ -94,10 +94,35 @@ def test_without_weight_f_is_not_called(batch):
     torch.testing.assert_close(found.total, found.x_term + 0.1 * found.kl)
 
 
-@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 0.25), (10, 0.5), (99, 0.5), (None, 0.5)])
-def test_beta_rises_from_zero(batch, step, beta):
-    found = Objective(mse, beta=0.5, wx=1.0, wy=1.0, warmup_steps=10)(*batch, product, step=step)
-    torch.testing.assert_close(found.total, found.x_term + found.y_term + beta * found.kl)
+@pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 0.25), (10, 0.5), (99, 0.5)])
+def test_beta_rises_from_zero(step, beta):
+    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0, warmup_steps=10).beta_at(step, 100) == pytest.approx(beta)
+
+
+@pytest.mark.parametrize("step", [0, 50, 100])
+def test_beta_is_constant_unless_told_otherwise(step):
+    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0).beta_at(step, 100) == 0.5
+
+
+@pytest.mark.parametrize(("step", "beta"), [(0, 1.0), (40, 0.1), (20, 10**-0.5), (80, 0.01), (100, 0.01)])
+def test_annealing_lowers_beta_geometrically_over_four_fifths_of_training(step, beta):
+    assert Objective(mse, beta=0.01, wx=1.0, wy=1.0, anneal_from=1.0).beta_at(step, 100) == pytest.approx(beta)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, None])
+def test_the_kl_has_the_weight_that_is_asked_for_or_the_final_one(batch, beta):
+    found = Objective(mse, beta=0.5, wx=1.0, wy=1.0)(*batch, product, beta=beta)
+    torch.testing.assert_close(found.total, found.x_term + found.y_term + (0.5 if beta is None else beta) * found.kl)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"anneal_from": 0.0}, {"anneal_from": -1.0}, {"anneal_from": math.nan}, {"anneal_from": math.inf},
+     {"anneal_from": 1.0, "beta": 0.0}, {"anneal_from": 1.0, "warmup_steps": 5}],
+)  # fmt: skip
+def test_senseless_annealing_is_refused(settings):
+    with pytest.raises(ValueError, match=f"loss.anneal_from is {settings['anneal_from']}; it must be positive, with"):
+        Objective(mse, **{"beta": 1.0, "wx": 1.0, "wy": 1.0} | settings)
 
 
 def test_free_bits_lift_the_kl_of_each_dimension_to_the_bound(batch):
@@ -138,7 +163,7 @@ def test_an_enumerated_latent_takes_its_best_posterior(batch, generator):
 
 def test_an_enumerated_latent_without_kl_takes_the_nearest_solution(batch, generator):
     batch = enumerated(batch, generator)
-    found = Objective(mse, beta=0.5, wx=1.0, wy=0.0, warmup_steps=10)(*batch, product, step=0)
+    found = Objective(mse, beta=0.5, wx=1.0, wy=0.0)(*batch, product, beta=0.0)
     nearest = [((batch[0].x[n] - batch[1][n]) ** 2).mean((1, 2)).min().item() for n in range(4)]
     np.testing.assert_allclose(found.total.numpy(), nearest, rtol=1e-5)
 
