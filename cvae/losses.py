@@ -60,6 +60,8 @@ class Objective:
             (Kingma et al. 2016).
         anneal_from: beta at the start, from which it falls geometrically to ``beta`` over the first 80 % of training
             (deterministic annealing, Rose 1998); None keeps it constant.
+        importance_samples: latent samples per training sample; above 1 the importance-weighted bound takes the place of
+            the plain one (Burda et al. 2016).
 
     Raises:
         ValueError: for a negative weight, a scale that is not positive, or no reconstruction term at all.
@@ -75,6 +77,7 @@ class Objective:
         warmup_steps: int = 0,
         free_bits: float = 0.0,
         anneal_from: float | None = None,
+        importance_samples: int = 1,
     ) -> None:
         weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
         for name, value in weights.items():
@@ -95,6 +98,9 @@ class Objective:
                 "loss.warmup_steps."
             )
         self.anneal_from = anneal_from
+        if importance_samples < 1:
+            raise ValueError(f"loss.importance_samples is {importance_samples}; it must be at least 1.")
+        self.importance_samples = importance_samples
 
     def beta_at(self, step: int, total: int) -> float:
         """Weight of the KL at an optimiser step of ``total``."""
@@ -127,17 +133,27 @@ class Objective:
         else:
             y_term = torch.zeros_like(x_term)
         if reconstruction.kl is None:
-            return self._enumerated(x_term, y_term, reconstruction.log_weight, beta)
+            if self.free_bits > 0 or self.importance_samples > 1:
+                raise ValueError(
+                    "loss.free_bits and loss.importance_samples are for a Gaussian latent; the categorical latent of "
+                    "model=mixture is enumerated exactly. Leave them at 0 and 1."
+                )
+            return self._weighted(x_term, y_term, reconstruction.log_weight, beta)
         kl = reconstruction.kl
+        if self.importance_samples > 1:
+            log_weight = reconstruction.log_weight - math.log(self.importance_samples)
+            return self._weighted(x_term, y_term, log_weight, beta)._replace(kl=kl.sum(-1))
         # the bound is on the batch mean of each dimension, so that single samples may still use fewer nats
         slack = (self.free_bits - kl.mean(0)).clamp_min(0).sum() if self.free_bits > 0 else 0.0
         total = self.wx * x_term.mean(1) + self.wy * y_term.mean(1) + beta * (kl.sum(-1) + slack)
         return LossTerms(total, x_term.mean(1), y_term.mean(1), kl.sum(-1))
 
-    def _enumerated(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float) -> LossTerms:
-        """The same objective at its best posterior over an enumerated latent, ``q(k) ~ p(k|y) exp(-cost(k) / beta)``.
+    def _weighted(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float) -> LossTerms:
+        """``-beta log sum_k w(k) exp(-cost(k) / beta)`` over samples k with weights w, ``(batch, samples)``.
 
-        At that posterior it is ``-beta log sum_k p(k|y) exp(-cost(k) / beta)``.
+        For an enumerated latent, w is p(k|y) and this is the objective at its best posterior,
+        ``q(k) ~ p(k|y) exp(-cost(k) / beta)``; for a sampled one, w is p(z|y) / q(z|x,y) / samples and this is the
+        importance-weighted bound.
         """
         cost = self.wx * x_term + self.wy * y_term
         temperature = max(beta, 1e-8)

@@ -118,19 +118,20 @@ class CVAE(LightningModule):
     # --- use
 
     @torch.no_grad()
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
         """Sample solutions.
 
         Args:
             y: conditions ``(batch, conditions, points)``.
             draws: solutions for each condition.
             generator: source of all randomness.
+            temperature: above 1 the latent is spread wider than its prior.
 
         Returns:
             ``(batch, draws, lines, points)``, not checked.
         """
         u = self.points(len(y), draws, self.network.noise_dim, generator)
-        return self.network.draw(y, u.to(y))
+        return self.network.draw(y, u.to(y), temperature)
 
     # --- training
 
@@ -155,7 +156,7 @@ class CVAE(LightningModule):
 
     def _step(self, batch: Batch, stage: str, beta: float | None = None) -> tuple[LossTerms, Reconstruction]:
         """The one step that training, validation and test share."""
-        reconstruction = self.network.reconstruct(batch.x, batch.y)
+        reconstruction = self.network.reconstruct(batch.x, batch.y, self.objective.importance_samples)
         terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, beta)
         # sums stay on the device: reading them every step would stall it
         sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_tensor(float(len(batch.x)))])
@@ -183,12 +184,12 @@ class CVAE(LightningModule):
         """Draws for this process's share of the conditions ``y``, the same for the same ``key``."""
         return draw_and_check(
             self.network.draw, self.problem, y, self.draws, self.network.noise_dim, self.points,
-            stream(self.seed, key), self.global_rank, self.trainer.world_size,
+            stream(self.seed, key, 3), self.global_rank, self.trainer.world_size,
         )  # fmt: skip
 
     def _log_draws(self, stage: str, metrics: MetricCollection) -> None:
         against = self._against(stage)
-        for drawn in self.evaluate(self._data.conditions(stage).y, key=0):
+        for drawn in self.evaluate(self._data.conditions(stage).y, key=("validation", "test").index(stage)):
             metrics.update(drawn.x, drawn.check)
             against.update(drawn)
         self.log_dict(metrics.compute() | against.compute(metrics.prefix), prog_bar=False)

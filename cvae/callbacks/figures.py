@@ -34,6 +34,8 @@ class SolutionFigures(Callback):
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
+        if trainer.state.fn != "fit":
+            return
         due = (trainer.current_epoch + 1) % self.every_epochs == 0 or last
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if not due or not boards or not trainer.is_global_zero:

@@ -1,0 +1,6 @@
+"""Ways to propose solutions without a CVAE; each has the ``draw`` of :class:`cvae.generation.Model`."""
+
+from cvae.baselines.prior import PriorDraws
+from cvae.baselines.rejection import Rejection
+
+__all__ = ["PriorDraws", "Rejection"]

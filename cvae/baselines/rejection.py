@@ -1,0 +1,34 @@
+"""A rejection sampler: simulate, keep what passes the gates, else the nearest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cvae.problems import Problem
+from cvae.problems.reference import search_pool
+
+
+class Rejection:
+    """Draws from the prior, accepted by the gates; one pool serves all conditions.
+
+    Args:
+        problem: what is to be inverted.
+        pool: simulated solutions, that is evaluations of f.
+    """
+
+    def __init__(self, problem: Problem, pool: int) -> None:
+        self.problem = problem
+        self.pool = pool
+
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """Accepted solutions ``(batch, draws, lines, points)``; where too few were accepted, the nearest ones."""
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        found = search_pool(self.problem, y, draws, draws, seed, self.pool)
+        rows = []
+        for accepted, nearest in zip(found.accepted, found.nearest, strict=True):
+            misfit = torch.cdist(nearest.flatten(1), accepted.flatten(1)) if len(accepted) else None
+            # the nearest are accepted ones too, and none is to be shown twice
+            rest = nearest if misfit is None else nearest[misfit.amin(1) > 0]
+            rows.append(torch.cat([accepted, rest])[:draws])
+        return self.problem.geometry.to_lines(torch.stack(rows))

@@ -1,0 +1,180 @@
+"""Tables of results: ways to find solutions, held against the same reference sets."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cvae import CVAE
+from cvae.config import digest, plain
+from cvae.data import Batch
+from cvae.evaluation import Drawn
+from cvae.generation import Model, Plan, Solutions, generate
+from cvae.launch import run
+from cvae.metrics import AgainstReferences, line_metrics
+from cvae.problems import Problem
+from cvae.problems.reference import ReferenceSet
+from cvae.training import RESULT
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: of the method or setting.
+        stage: the plan, such as ``30 plain``.
+        valid, rmse, coverage, score: see :func:`cvae.metrics.line_metrics`.
+        coverage_ratio: None where solutions are separate.
+        mode_recall: mean over conditions with at most ``count`` solutions; None where solutions form a continuum.
+        complete: share of those conditions of which every solution was found.
+        train_s, generate_s: wall-clock seconds.
+        evaluations: draws decoded for one condition.
+        forward_evaluations: evaluations of f for one condition.
+    """
+
+    name: str
+    stage: str
+    valid: float
+    rmse: float
+    coverage: float
+    score: float
+    coverage_ratio: float | None
+    mode_recall: float | None
+    complete: float | None
+    train_s: float
+    generate_s: float
+    evaluations: int
+    forward_evaluations: int
+
+
+def assess(
+    name: str,
+    model: Model,
+    problem: Problem,
+    y: Tensor,
+    references: Sequence[ReferenceSet],
+    plans: Mapping[str, Plan],
+    train_s: float = 0.0,
+) -> list[Row]:
+    """Generate by every plan and measure.
+
+    Args:
+        name: of the method.
+        model: draws solutions.
+        problem: decides validity.
+        y: conditions ``(count, conditions, points)``, as many as ``references``.
+        references: reference sets of the conditions.
+        plans: by name.
+        train_s: seconds that the training took, for the table.
+    """
+    rows = []
+    separate = all(reference.finite for reference in references)
+    for stage, plan in plans.items():
+        started = time.perf_counter()
+        solutions = generate(model, problem, y, plan, separate)
+        seconds = time.perf_counter() - started
+        rows.append(_row(name, stage, problem, solutions, references, plan, train_s, seconds))
+    return rows
+
+
+def _row(
+    name: str,
+    stage: str,
+    problem: Problem,
+    solutions: Solutions,
+    references: Sequence[ReferenceSet],
+    plan: Plan,
+    train_s: float,
+    seconds: float,
+) -> Row:
+    metrics = line_metrics(problem)
+    metrics.update(solutions.x, solutions.check)
+    measures = {key: float(value) for key, value in metrics.compute().items()}
+    ratio = recall = complete = None
+    if all(reference.finite for reference in references):
+        found = []
+        for index, reference in enumerate(references):
+            # more solutions than draws cannot all be found
+            if 0 < len(reference.endpoints) <= plan.count:
+                one = AgainstReferences(problem, [reference], plan.count)
+                one.update(_only(solutions, index))
+                found.append(float(one.compute(None)["mode_recall"]))
+        recall = sum(found) / len(found) if found else None
+        complete = sum(value == 1 for value in found) / len(found) if found else None
+    else:
+        against = AgainstReferences(problem, references, plan.count)
+        for index in range(len(references)):
+            drawn = _only(solutions, index)
+            against.update(drawn._replace(which=drawn.which + index))
+        ratio = float(against.compute(None)["coverage_ratio"])
+    count = len(solutions.x)
+    return Row(
+        name, stage, measures["valid"], measures["rmse"], measures["coverage"], measures["score"], ratio, recall,
+        complete, train_s, seconds, solutions.evaluations // count, solutions.forward_evaluations // count,
+    )  # fmt: skip
+
+
+def _only(solutions: Solutions, index: int) -> Drawn:
+    part = slice(index, index + 1)
+    which = solutions.check.valid.new_zeros(1).long()
+    return Drawn(which, solutions.x[part], solutions.check.at(part))
+
+
+def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
+    """The model of a run, and the seconds that its training took; trains unless the folder holds the same run.
+
+    Args:
+        cfg: composed training config.
+        run_dir: the run's folder.
+    """
+    path = run_dir / RESULT
+    wanted = digest(plain(cfg.model) | {"data": plain(cfg.data), "seed": cfg.seed, "loss": plain(cfg.loss)})
+    mark = run_dir / "asked.json"
+    if not (path.is_file() and mark.is_file() and json.loads(mark.read_text()) == wanted):
+        run(cfg, run_dir)
+        mark.write_text(json.dumps(wanted))
+    result = json.loads(path.read_text())
+    return CVAE.load(run_dir / result["checkpoint"]), float(result["duration_s"])
+
+
+def held_out(problem: Problem, count: int, seed: int) -> Batch:
+    """``count`` conditions that no training has seen, with the solution each was made of."""
+    from cvae.data import simulate
+    from cvae.seeds import stream
+
+    return simulate(problem, count, stream(seed, 99))
+
+
+def print_table(rows: Sequence[Row], title: str) -> None:
+    """Print rows as a table; columns that are empty throughout are left out."""
+    names = [field.name for field in fields(Row)]
+    shown = [name for name in names if any(getattr(row, name) is not None for row in rows)]
+    table = Table(*shown, title=title)
+    for row in rows:
+        values = asdict(row)
+        table.add_row(*(_cell(values[name]) for name in shown))
+    Console(width=200).print(table)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same table for a document."""
+    names = [field.name for field in fields(Row)]
+    shown = [name for name in names if any(getattr(row, name) is not None for row in rows)]
+    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+    lines += ["| " + " | ".join(_cell(getattr(row, name)) for name in shown) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,46 @@
+"""Train the rows of a table and print what they reach: ``python scripts/results.py table=problems seeds=[0,1,2]``."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import time
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+import cvae.config  # noqa: F401 - registers the resolvers that the configs use
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="results")
+def main(cfg: DictConfig) -> None:
+    """Print one line per row, seed and plan, then the same as Markdown."""
+    import torch
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained
+    from cvae.config import plain
+    from cvae.generation import Plan
+    from cvae.problems.reference import cached_reference_sets
+
+    rows: list[Row] = []
+    plans = {name: Plan(**values) for name, values in plain(cfg.table.plans).items()}
+    for name, overrides in cfg.table.rows.items():
+        for seed in cfg.seeds:
+            train_cfg = hydra.compose("train", [*overrides, *cfg.overrides, f"seed={seed}"])
+            label = re.sub(r"[^A-Za-z0-9.]+", "_", str(name)).strip("_")
+            model, seconds = trained(train_cfg, Path(cfg.out) / f"{label}-{seed}")
+            batch = held_out(model.problem, cfg.conditions, seed)
+            known = model.problem.geometry.to_endpoints(batch.x)
+            references = cached_reference_sets(model.problem, batch.y, train_cfg.data.cache, known=known)
+            rows += assess(f"{name} (seed {seed})", model, model.problem, batch.y, references, plans, seconds)
+            print_table(rows, cfg.table.title)
+    print(markdown(rows))
+    print(f"{cfg.conditions} unseen conditions, {platform.machine()}, {torch.get_num_threads()} threads, "
+          f"{time.strftime('%Y-%m-%d')}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
