@@ -58,6 +58,8 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
     run_dir = run_dir.resolve()
     with open_dict(cfg):
         cfg.run_dir = str(run_dir)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model = build(cfg)
     callbacks: list[Callback] = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]

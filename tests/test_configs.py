@@ -66,6 +66,8 @@ def composed(member: str, run_dir: Path, triples: Path, *overrides: str) -> Dict
     source = OmegaConf.select(cfg, "data.source")
     if source is None:
         return cfg
+    if OmegaConf.is_missing(cfg.data, "forward"):
+        cfg.data.forward = ["x0 * x1"]
     if OmegaConf.select(source, "_target_") == "cvae.data.LineFiles":
         source.train, source.held_out = str(triples), 8
         return cfg

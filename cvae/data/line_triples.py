@@ -33,6 +33,7 @@ class LineTriples(LightningDataModule):
             how many of these get a reference set.
         cache: folder in which reference sets are kept; None searches them anew.
         sizes: ``lines``, ``points``, ``conditions`` as the model's config reads them; checked against the data.
+        trust_y: accept files whose ``y`` differ from ``f(x)``.
         seed: fixes simulation, order and perturbation.
 
     Raises:
@@ -53,6 +54,7 @@ class LineTriples(LightningDataModule):
         evaluation: Mapping[str, int] | None = None,
         sizes: Mapping[str, int] | None = None,
         cache: str | None = None,
+        trust_y: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,6 +76,7 @@ class LineTriples(LightningDataModule):
                     "references may be 0."
                 )
         self.seed = seed
+        self.trust_y = trust_y
         self._splits: Splits | None = None
         if fresh and not hasattr(self.source, "sizes"):
             raise ValueError("data.fresh=true needs simulated data; files hold a fixed set of triples.")
@@ -100,7 +103,7 @@ class LineTriples(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Simulate or read the triples once, and move them to the training device."""
         if self._splits is None:
-            self._problem, self._splits = self.source.load(self._problem, self.seed)
+            self._problem, self._splits = self.source.load(self._problem, self.seed, self.trust_y)
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
             self._splits = Splits(*(Batch(split.x.to(device), split.y.to(device)) for split in self._splits))
@@ -126,7 +129,7 @@ class LineTriples(LightningDataModule):
         chosen = Batch(*(part[: self.evaluation["references"]].cpu() for part in self.conditions(stage)))
         if len(chosen.x) == 0:
             return []
-        known = self._problem.geometry.to_endpoints(chosen.x) if self.source.exact else None
+        known = self._problem.geometry.to_endpoints(chosen.x) if not self.trust_y else None
         return cached_reference_sets(self._problem, chosen.y, self.cache, known=known)
 
     def train_dataloader(self) -> TensorLoader:

@@ -34,12 +34,10 @@ class Splits(NamedTuple):
 class Source(Protocol):
     """Gives the triples of a problem, and the problem as the data show it.
 
-    ``exact`` says that ``y`` is ``f(x)`` but for rounding.
+    ``trust_y`` accepts ``y`` that differ from ``f(x)``.
     """
 
-    exact: bool
-
-    def load(self, problem: Problem, seed: int) -> tuple[Problem, Splits]: ...
+    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]: ...
 
 
 def simulate(problem: Problem, count: int, generator: torch.Generator) -> Batch:
@@ -70,14 +68,19 @@ class Simulation:
     """
 
     def __init__(self, train: int = 100_000, validation: int = 3_000, test: int = 1_000) -> None:
-        self.exact = True
         self.sizes = {"train": train, "validation": validation, "test": test}
         for name, size in self.sizes.items():
             if size < 1:
                 raise ValueError(f"data.source.{name} is {size}; it must be at least 1.")
 
-    def load(self, problem: Problem, seed: int) -> tuple[Problem, Splits]:
-        """Simulate all splits, each from its own random stream."""
+    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]:
+        """Simulate all splits, each from its own random stream.
+
+        Raises:
+            ValueError: if ``trust_y`` is set, since simulated y are exact.
+        """
+        if trust_y:
+            raise ValueError("data.trust_y=true is for files; simulated y are exact.")
         sizes = self.sizes.values()
         return problem, Splits(*(simulate(problem, size, stream(seed, n)) for n, size in enumerate(sizes)))
 
@@ -89,7 +92,6 @@ class LineFiles:
         train: the file to learn from.
         validation, test: files of their own, or null to split off ``held_out`` triples each from ``train``.
         held_out: how many triples a missing file takes from ``train``.
-        trust_y: accept ``y`` that differ from ``f(x)``.
     """
 
     def __init__(
@@ -98,16 +100,13 @@ class LineFiles:
         validation: str | None = None,
         test: str | None = None,
         held_out: int = 1_000,
-        trust_y: bool = False,
     ) -> None:
         if train is None:
             raise ValueError("data.source.train names no file; set data.source.train=PATH.")
         self.paths = {"train": train, "validation": validation, "test": test}
         self.held_out = held_out
-        self.trust_y = trust_y
-        self.exact = not trust_y
 
-    def load(self, problem: Problem, seed: int) -> tuple[Problem, Splits]:
+    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]:
         """Read, check and split; the returned problem has the directions found in the data.
 
         Raises:
@@ -118,7 +117,7 @@ class LineFiles:
         for name, path in self.paths.items():
             if path is None:
                 continue
-            found, parts[name] = read_triples(Path(path), problem, trust_y=self.trust_y)
+            found, parts[name] = read_triples(Path(path), problem, trust_y=trust_y)
             if name != "train" and found.geometry.directions != problem.geometry.directions:
                 raise ValueError(
                     f"{path}: its lines are {', '.join(found.geometry.directions)}, but those of "
@@ -232,5 +231,5 @@ def _check_forward(x: Tensor, y: Tensor, problem: Problem, path: Path, trust_y: 
         return
     message = f"{path}: y differs from data.forward {problem.forward.name}, RMSE {rmse:.3g}"
     if not trust_y:
-        raise ValueError(f"{message}. Name the right function, or set data.source.trust_y=true if y carries noise.")
-    log.warning("%s; kept, since data.source.trust_y is true.", message)
+        raise ValueError(f"{message}. Name the right function, or set data.trust_y=true if y carries noise.")
+    log.warning("%s; kept, since data.trust_y is true.", message)

@@ -220,7 +220,7 @@ def test_trusted_y_may_differ_and_is_kept_with_a_warning(problem, triples, tmp_p
     with caplog.at_level(logging.WARNING):
         _, batch = read_triples(tmp_path / "a.pt", problem(), trust_y=True)
     assert torch.equal(batch.y, noisy)
-    assert "y differs from data.forward x0 * x1, RMSE 0.05; kept, since data.source.trust_y is true" in caplog.text
+    assert "y differs from data.forward x0 * x1, RMSE 0.05; kept, since data.trust_y is true" in caplog.text
 
 
 # --- splitting
