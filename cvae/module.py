@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,7 @@ class CVAE(LightningModule):
         problem: forward operator and validity.
         draws: solutions drawn for each condition when validating and testing.
         points: name of the point set that draws start from, ``random`` or ``sobol``.
+        temperature: spread of the latent when drawing, see :meth:`cvae.networks.LatentNetwork.draw`.
         optimizer: from parameters to an optimizer; needed for training only.
         schedule: learning-rate factor as a function of the share of training that is done.
         seed: fixes the draws of validation and test.
@@ -51,6 +52,7 @@ class CVAE(LightningModule):
         problem: Problem,
         draws: int = 30,
         points: str = "random",
+        temperature: float = 1.0,
         optimizer: MakeOptimizer | None = None,
         schedule: Schedule | None = None,
         seed: int = 0,
@@ -64,6 +66,9 @@ class CVAE(LightningModule):
         self.problem = problem
         self.draws = draws
         self.points = point_set(points)
+        if not temperature > 0:
+            raise ValueError(f"evaluation.temperature is {temperature}; it must be positive.")
+        self.temperature = temperature
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.seed = seed
@@ -118,20 +123,22 @@ class CVAE(LightningModule):
     # --- use
 
     @torch.no_grad()
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def draw(
+        self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None
+    ) -> Tensor:
         """Sample solutions.
 
         Args:
             y: conditions ``(batch, conditions, points)``.
             draws: solutions for each condition.
             generator: source of all randomness.
-            temperature: above 1 the latent is spread wider than its prior.
+            temperature: above 1 the latent is spread wider than its prior; None takes the model's own.
 
         Returns:
             ``(batch, draws, lines, points)``, not checked.
         """
         u = self.points(len(y), draws, self.network.noise_dim, generator)
-        return self.network.draw(y, u.to(y), temperature)
+        return self.network.draw(y, u.to(y), self.temperature if temperature is None else temperature)
 
     # --- training
 
@@ -183,7 +190,7 @@ class CVAE(LightningModule):
     def evaluate(self, y: Tensor, key: int) -> Iterator[Drawn]:
         """Draws for this process's share of the conditions ``y``, the same for the same ``key``."""
         return draw_and_check(
-            self.network.draw, self.problem, y, self.draws, self.network.noise_dim, self.points,
+            partial(self.network.draw, temperature=self.temperature), self.problem, y, self.draws, self.network.noise_dim, self.points,
             stream(self.seed, key, 3), self.global_rank, self.trainer.world_size,
         )  # fmt: skip
 

@@ -139,7 +139,7 @@ def build_model(cfg: DictConfig, problem: dict[str, Any]) -> CVAE:
         "problem": problem,
         "model": plain(cfg.model),
         "loss": plain(cfg.loss),
-        "evaluation": {"draws": cfg.generation.count, "points": cfg.generation.draws},
+        "evaluation": plain(cfg.evaluation),
     }
     optimizer, schedule = instantiate(cfg.optimizer), instantiate(cfg.scheduler)
     return CVAE.from_config(config, optimizer=optimizer, schedule=schedule, seed=cfg.seed)

@@ -45,7 +45,7 @@ class NPE:
         self.flow: Any = estimator.train(training_batch_size=512, max_num_epochs=max_epochs)
 
     @torch.no_grad()
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
         """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``."""
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         theta = self.flow.sample((draws,), condition=y.flatten(1))  # (draws, batch, 2 lines)

@@ -14,7 +14,7 @@ class PriorDraws:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
         """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``."""
         geometry = self.problem.geometry
         endpoints = geometry.sample(len(y) * draws, generator)

@@ -21,7 +21,7 @@ class Rejection:
         self.problem = problem
         self.pool = pool
 
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
         """Accepted solutions ``(batch, draws, lines, points)``; where too few were accepted, the nearest ones."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         found = search_pool(self.problem, y, draws, draws, seed, self.pool)

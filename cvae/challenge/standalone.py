@@ -77,7 +77,9 @@ def load_network(parameters: Mapping[str, Any], targets: Mapping[str, Callable[.
 
 
 @torch.no_grad()
-def plain_draws(network: LatentNetwork, y: Tensor, points: str, count: int, seed: int, chunk: int) -> Tensor:
+def plain_draws(
+    network: LatentNetwork, y: Tensor, points: str, count: int, seed: int, chunk: int, temperature: float = 1.0
+) -> Tensor:
     """Draw solutions ``(batch, count, lines, points)`` from the prior, neither refined nor chosen.
 
     Args:
@@ -87,12 +89,13 @@ def plain_draws(network: LatentNetwork, y: Tensor, points: str, count: int, seed
         count: solutions for each condition.
         seed: fixes everything.
         chunk: draws decoded at once; another number gives other points.
+        temperature: spread of the latent.
     """
     generator = torch.Generator().manual_seed(seed)
     pieces = []
     for piece in y.split(max(chunk // count, 1)):
         u = POINT_SETS[points](len(piece), count, network.noise_dim, generator)
-        pieces.append(network.draw(piece, u.to(piece)))
+        pieces.append(network.draw(piece, u.to(piece), temperature))
     return torch.cat(pieces)
 
 

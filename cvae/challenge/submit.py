@@ -82,13 +82,14 @@ def draws_for(model: CVAE, y: Tensor, plan: Plan) -> tuple[Tensor, dict[str, Any
     """
     settings: dict[str, Any] = {"count": plan.count, "seed": plan.seed, "chunk": plan.chunk}
     points = plain_config(model)["evaluation"].get("points", "random")
-    if plan == Plan(**settings):
+    temperature = model.temperature if plan.temperature is None else plan.temperature
+    if plan == Plan(**settings, temperature=plan.temperature):
         # the very function that the standalone file runs
-        x, stage = plain_draws(model.network, y, points, **settings), "draw"
+        x, stage = plain_draws(model.network, y, points, **settings, temperature=temperature), "draw"
     else:
         solutions = generate(model, model.problem, y, plan)
         x, stage = solutions.x, list(solutions.stages)[-1]
-    return x, {"points": points, **settings, "stage": stage}
+    return x, {"points": points, **settings, "temperature": temperature, "stage": stage}
 
 
 def challenge_y(y: Tensor, draws: int) -> Tensor:

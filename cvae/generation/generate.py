@@ -19,7 +19,7 @@ from cvae.problems.reference import has_isolated_solutions
 class Model(Protocol):
     """Anything that draws solutions, such as :class:`cvae.CVAE`."""
 
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor: ...
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Plan:
     Args:
         count: solutions kept for each condition.
         pool: solutions drawn for each condition, of which ``count`` are kept; None draws ``count``.
-        temperature: of the latent; above 1 draws spread wider than the prior, at the price of more invalid ones.
+        temperature: of the latent; above 1 draws spread wider than the prior, at the price of more invalid ones. None
+            takes the model's own.
         refine_steps: Levenberg-Marquardt steps for draws that miss; 0 leaves them.
         seed: fixes everything.
         chunk: draws held at once; bounds the memory.
@@ -40,7 +41,7 @@ class Plan:
 
     count: int = 30
     pool: int | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
     refine_steps: int = 0
     seed: int = 0
     chunk: int = 65_536
@@ -49,7 +50,7 @@ class Plan:
         for name, least in (("count", 1), ("refine_steps", 0), ("chunk", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"generation.{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not self.temperature > 0:
+        if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"generation.temperature is {self.temperature}; it must be positive.")
         if self.pool is not None and self.pool < self.count:
             raise ValueError(f"generation.pool is {self.pool}; it must be at least generation.count, {self.count}.")
