@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae import CVAE
-from cvae.config import digest, plain
+from cvae.config import digest
 from cvae.data import Batch
 from cvae.evaluation import Drawn
 from cvae.generation import Model, Plan, Solutions, generate
@@ -22,7 +22,7 @@ from cvae.launch import run
 from cvae.metrics import AgainstReferences, line_metrics
 from cvae.problems import Problem
 from cvae.problems.reference import ReferenceSet
-from cvae.training import RESULT
+from cvae.training import RESULT, settings_of
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,11 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
         run_dir: the run's folder.
     """
     path = run_dir / RESULT
-    wanted = digest(plain(cfg.model) | {"data": plain(cfg.data), "seed": cfg.seed, "loss": plain(cfg.loss)})
+    wanted = digest(settings_of(cfg))
     mark = run_dir / "asked.json"
     if not (path.is_file() and mark.is_file() and json.loads(mark.read_text()) == wanted):
+        # a training that is cut short leaves no mark, so that nobody takes its folder for another's
+        mark.unlink(missing_ok=True)
         run(cfg, run_dir)
         mark.write_text(json.dumps(wanted))
     result = json.loads(path.read_text())

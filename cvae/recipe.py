@@ -57,7 +57,14 @@ def decide(problem: Problem) -> Decision:
 
 
 def apply(cfg: DictConfig) -> None:
-    """Settle what ``cfg.recipe`` leaves to the problem (``auto``), and say so."""
+    """Settle what ``cfg.recipe`` leaves to the problem (``auto``), and say so.
+
+    Raises:
+        ValueError: for anything but auto, true and false.
+    """
+    for name in ("separate", "y_term"):
+        if cfg.recipe[name] != "auto" and not isinstance(cfg.recipe[name], bool):
+            raise ValueError(f"recipe.{name} is {cfg.recipe[name]!r}; it must be auto, true or false.")
     undecided = [name for name in ("separate", "y_term") if cfg.recipe[name] == "auto"]
     if not undecided:
         return
@@ -88,6 +95,8 @@ def gradient_alignment(problem: Problem, guess: float = GUESS, samples: int = 2_
     start = geometry.project(true + noise).requires_grad_()
     with torch.enable_grad():
         residual = problem.forward(geometry.to_lines(start)) - problem.forward(geometry.to_lines(true))
+        if not residual.requires_grad:
+            return 0.0  # f does not depend on the lines
         (gradient,) = torch.autograd.grad(residual.square().sum(), start)
     cosine = torch.nn.functional.cosine_similarity(-gradient.flatten(1), (true - start.detach()).flatten(1), dim=1)
     return float(cosine.nan_to_num(nan=0.0).mean())

@@ -25,9 +25,14 @@ def main(cfg: DictConfig) -> None:
     from cvae.generation import Plan
     from cvae.problems.reference import cached_reference_sets
 
+    unknown = set(cfg.only or []) - set(cfg.table.rows)
+    if unknown:
+        raise SystemExit(f"only names {sorted(unknown)}, but the table has the rows {list(cfg.table.rows)}.")
     rows: list[Row] = []
     plans = {name: Plan(**values) for name, values in plain(cfg.table.plans).items()}
     for name, overrides in cfg.table.rows.items():
+        if cfg.only is not None and name not in cfg.only:
+            continue
         for seed in cfg.seeds:
             train_cfg = hydra.compose("train", [*overrides, *cfg.overrides, f"seed={seed}"])
             label = re.sub(r"[^A-Za-z0-9.]+", "_", str(name)).strip("_")

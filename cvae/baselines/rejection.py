@@ -22,13 +22,19 @@ class Rejection:
         self.pool = pool
 
     def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
-        """Accepted solutions ``(batch, draws, lines, points)``; where too few were accepted, the nearest ones."""
+        """Accepted solutions ``(batch, draws, lines, points)``; where too few were accepted, the nearest ones.
+
+        Raises:
+            ValueError: if the pool holds fewer members with a finite f than draws are wanted.
+        """
         seed = int(torch.randint(2**31, (1,), generator=generator))
         found = search_pool(self.problem, y, draws, draws, seed, self.pool)
         rows = []
         for accepted, nearest in zip(found.accepted, found.nearest, strict=True):
-            misfit = torch.cdist(nearest.flatten(1), accepted.flatten(1)) if len(accepted) else None
             # the nearest are accepted ones too, and none is to be shown twice
-            rest = nearest if misfit is None else nearest[misfit.amin(1) > 0]
-            rows.append(torch.cat([accepted, rest])[:draws])
+            shown = (nearest.flatten(1).unsqueeze(1) == accepted.flatten(1)).all(-1).any(-1)
+            row = torch.cat([accepted, nearest[~shown]])[:draws]
+            if len(row) < draws:
+                raise ValueError(f"a pool of {self.pool} simulations holds {len(row)} of {draws} draws; enlarge it.")
+            rows.append(row)
         return self.problem.geometry.to_lines(torch.stack(rows))

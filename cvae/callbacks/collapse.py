@@ -31,13 +31,15 @@ class CollapseWarning(Callback):
         self.least_kl = least_kl
         self.patience = patience
         self._below = 0
+        self._warned = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         kl = trainer.callback_metrics.get("val/kl")
-        if kl is None or trainer.state.fn != "fit":
+        if kl is None or trainer.state.fn != "fit" or trainer.sanity_checking or self._warned:
             return
         self._below = self._below + 1 if float(kl) < self.least_kl else 0
-        if self._below == self.patience and trainer.is_global_zero:
+        self._warned = self._below == self.patience
+        if self._warned and trainer.is_global_zero:
             log.warning("%s", self.message(cast(CVAE, pl_module), float(kl), trainer.callback_metrics))
 
     @staticmethod

@@ -43,8 +43,9 @@ def refine_draws(
         target = 0.98 * problem.gates.rmse * share
     refined = refine(problem, problem.geometry.to_endpoints(before), y[condition], steps, target)
     after = problem.geometry.to_lines(refined.endpoints)
-    # a draw may be valid while bent; its straight version is taken only if it is no worse
-    worse = check.valid[chosen] & (refined.misfit > check.misfit[chosen])
+    # a draw may be valid while bent; its straight version is taken only if it is no worse, and has not become constant
+    still = problem.check(after.unsqueeze(1), y[condition]).valid[:, 0]
+    worse = check.valid[chosen] & (~still | (refined.misfit > check.misfit[chosen]))
     result = x.clone()
     result[chosen] = torch.where(worse[:, None, None], before, after)
-    return result, refined.evaluations
+    return result, refined.evaluations + len(after)

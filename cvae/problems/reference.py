@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +17,15 @@ from cvae.problems.problem import Problem
 from cvae.problems.refinement import jacobian_of, refine
 from cvae.seeds import stream
 
+log = logging.getLogger(__name__)
+
 #: of the search; counts up when its results change, so that no cache serves old ones
-VERSION = 1
+VERSION = 2
 POOL = 2_000_000
 BLOCK = 50_000
 #: reference solutions kept of a continuum; enough for a greedy choice of 30 not to change in the second digit
 KEPT = 4_000
-#: an isolated solution is known to this distance (RMS over the values of all lines)
+#: an isolated solution is known to this distance (RMS over endpoints, as a share of the range)
 SEPARATION = 0.01
 
 
@@ -101,7 +104,8 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
     """
     shape = (problem.geometry.lines, 2)
     accepted = [y.new_zeros(0, *shape) for _ in y]
-    misfit, nearest = y.new_full((len(y), 0), torch.inf), y.new_zeros(len(y), 0, *shape)
+    near = min(near, pool)
+    misfit, nearest = y.new_full((len(y), near), torch.inf), y.new_zeros(len(y), near, *shape)
     # a little above the gate, for what rounding does to the difference of large squares
     gate = problem.gates.rmse**2 * 1.01 + 1e-6
     for endpoints, values in _pool(problem, seed, pool, y.device):
@@ -115,14 +119,12 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
                 accepted[index] = torch.cat([accepted[index], passed])[:accept]
         block, order = squares.T.topk(min(near, len(endpoints)), dim=1, largest=False)
         merged = torch.cat([misfit[open_ones], block], dim=1)
-        best, keep = merged.topk(min(near, merged.shape[1]), dim=1, largest=False)
+        best, keep = merged.topk(near, dim=1, largest=False)
         both = torch.cat([nearest[open_ones], endpoints[order]], dim=1)
-        if misfit.shape[1] < best.shape[1]:
-            misfit, nearest = best, both.gather(1, keep[..., None, None].expand(-1, -1, *shape))
-        else:
-            misfit[open_ones] = best
-            nearest[open_ones] = both.gather(1, keep[..., None, None].expand(-1, -1, *shape))
-    return Found(accepted, list(nearest))
+        misfit[open_ones] = best
+        nearest[open_ones] = both.gather(1, keep[..., None, None].expand(-1, -1, *shape))
+    # places that no member of the pool has taken are left out
+    return Found(accepted, [one[found < torch.inf] for one, found in zip(nearest, misfit, strict=True)])
 
 
 def _pool(problem: Problem, seed: int, pool: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -164,10 +166,10 @@ def _isolated(problem: Problem, starts: Tensor, y: Tensor) -> Tensor:
     """All distinct exact solutions that the starts lead to."""
     refined = refine(problem, starts, y.expand(len(starts), -1, -1), steps=30)
     exact = refined.misfit < 0.002 * problem.gates.rmse
-    return merge(refined.endpoints[exact], refined.misfit[exact])
+    return merge(refined.endpoints[exact], refined.misfit[exact], SEPARATION * problem.geometry.span)
 
 
-def merge(endpoints: Tensor, misfit: Tensor, separation: float = SEPARATION) -> Tensor:
+def merge(endpoints: Tensor, misfit: Tensor, separation: float) -> Tensor:
     """One of each cluster of solutions nearer than ``separation`` (RMS over endpoints), best misfit first."""
     rest = endpoints[misfit.argsort(stable=True)]
     found = []
@@ -186,12 +188,13 @@ def has_isolated_solutions(problem: Problem, seed: int = 0, samples: int = 500) 
     the range for most solutions of the prior.
     """
     endpoints = problem.geometry.sample(samples, stream(seed, 10))
-    flat = endpoints.flatten(1).double()
+    flat = endpoints.flatten(1)
 
     def curves(values: Tensor) -> Tensor:
         return problem.forward(problem.geometry.to_lines(values.view(-1, problem.geometry.lines, 2))).flatten(1)
 
-    _, jacobian = jacobian_of(curves, flat)
+    # f sees the number format that it sees everywhere else: a callable may hold constants of it
+    jacobian = jacobian_of(curves, flat)[1].double()
     normal = (jacobian.transpose(1, 2) @ jacobian).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     smallest = torch.linalg.eigvalsh(normal)[:, 0].clamp_min(0).sqrt()
     size = problem.forward.conditions * problem.geometry.points
@@ -218,8 +221,11 @@ def cached_reference_sets(
     key.update(y.detach().cpu().contiguous().numpy().tobytes())
     path = Path(folder) / f"reference-{key.hexdigest()[:24]}.pt"
     if path.is_file():
-        stored = torch.load(path, map_location=y.device, weights_only=True)
-        return [ReferenceSet(endpoints, finite) for endpoints, finite in stored]
+        try:
+            stored = torch.load(path, map_location=y.device, weights_only=True)
+            return [ReferenceSet(endpoints, finite) for endpoints, finite in stored]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            log.warning("%s cannot be read (%s); its reference sets are searched anew.", path, type(error).__name__)
     sets = reference_sets(problem, y, known=known, **options)
     with replacing(path) as temporary:
         torch.save([(reference.endpoints.cpu(), reference.finite) for reference in sets], temporary)
