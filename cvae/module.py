@@ -123,9 +123,7 @@ class CVAE(LightningModule):
     # --- use
 
     @torch.no_grad()
-    def draw(
-        self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None
-    ) -> Tensor:
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
         """Sample solutions.
 
         Args:
@@ -189,9 +187,10 @@ class CVAE(LightningModule):
 
     def evaluate(self, y: Tensor, key: int) -> Iterator[Drawn]:
         """Draws for this process's share of the conditions ``y``, the same for the same ``key``."""
+        decode = partial(self.network.draw, temperature=self.temperature)
         return draw_and_check(
-            partial(self.network.draw, temperature=self.temperature), self.problem, y, self.draws, self.network.noise_dim, self.points,
-            stream(self.seed, key, 3), self.global_rank, self.trainer.world_size,
+            decode, self.problem, y, self.draws, self.network.noise_dim, self.points, stream(self.seed, key, 3),
+            self.global_rank, self.trainer.world_size,
         )  # fmt: skip
 
     def _log_draws(self, stage: str, metrics: MetricCollection) -> None:

@@ -16,7 +16,6 @@ from cvae.problems import Check, Problem
 from cvae.problems.reference import has_isolated_solutions
 from cvae.seeds import stream
 
-
 #: temperatures of a pool from which the best are chosen. Measured on product: the best 30 of 2,000 reach 0.980 of the
 #: limit at 1.5, 0.992 at 2, 1.000 at 2.5, 0.999 at 3.5.
 WIDE_CONTINUUM = 2.5
@@ -110,6 +109,9 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
     """
     if separate is None:
         separate = has_isolated_solutions(problem)
+    temperature = plan.temperature
+    if temperature is None and plan.drawn > plan.count:
+        temperature = WIDE_SEPARATE if separate else WIDE_CONTINUUM
     generator = torch.Generator().manual_seed(plan.seed)
     # of its own, so that the draws of a later chunk do not depend on how many draws of an earlier one were refined
     targets = stream(plan.seed, 11)

@@ -107,7 +107,8 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
     near = min(near, pool)
     misfit, nearest = y.new_full((len(y), near), torch.inf), y.new_zeros(len(y), near, *shape)
     # a little above the gate, for what rounding does to the difference of large squares
-    gate = problem.gates.rmse**2 * 1.01 + 1e-6
+    rounding = 16 * torch.finfo(y.dtype).eps * float(y.square().mean(-1).max())
+    gate = problem.gates.rmse**2 * 1.01 + 1e-6 + rounding
     for endpoints, values in _pool(problem, seed, pool, y.device):
         open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
         if not open_ones:
