@@ -14,8 +14,11 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae.files import replacing
-from cvae.problems import Check
+from cvae.generation import Solutions
+from cvae.problems import Check, Problem
 
+# conditions that are drawn
+PICTURED = 4
 # conditions that get a row of their own in the table
 SHOWN = 10
 
@@ -37,6 +40,23 @@ def write_solutions(path: str | Path, x: Tensor, y: Tensor, check: Check) -> Non
     write = writer(path)
     with replacing(path) as temporary:
         write(temporary, solution_arrays(x, y, check))
+
+
+def write_picture(path: str | Path, problem: Problem, solutions: Solutions, y: Tensor) -> None:
+    """Draw the solutions of the first few conditions, whole or not at all.
+
+    Raises:
+        ValueError: for a suffix other than ``.png``, ``.pdf`` and ``.svg``.
+    """
+    from cvae.plots import solutions_figure
+
+    path = Path(path)
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"picture is {path}; it must end in .png, .pdf or .svg.")
+    part = slice(0, PICTURED)
+    figure = solutions_figure(problem, solutions.x[part], y[part], solutions.check.at(part))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def writer(path: str | Path) -> Callable[[Path, Mapping[str, Tensor]], None]:
