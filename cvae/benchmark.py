@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cvae import CVAE
+from cvae import CVAE, recipe
 from cvae.config import digest
-from cvae.data import Batch
+from cvae.data import Batch, simulate
 from cvae.evaluation import Drawn
 from cvae.generation import Model, Plan, Solutions, generate
 from cvae.launch import run
 from cvae.metrics import AgainstReferences, line_metrics
 from cvae.problems import Problem
 from cvae.problems.reference import ReferenceSet
+from cvae.seeds import stream
 from cvae.training import RESULT, settings_of
 
 
@@ -148,11 +152,24 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
     return CVAE.load(run_dir / result["checkpoint"]), float(result["duration_s"])
 
 
+def training_evaluations(cfg: DictConfig) -> int:
+    """How often the training of ``cfg`` evaluates f: to simulate, and in each step if the y-term is on."""
+    settled = copy.deepcopy(cfg)
+    recipe.apply(settled)
+    simulated = int(settled.data.source.train)
+    epochs = int(settled.trainer.max_epochs)
+    simulations = simulated * epochs if settled.data.fresh else simulated
+    return simulations + (simulated * epochs if settled.loss.wy > 0 else 0)
+
+
+def footer(conditions: int) -> str:
+    """What a table was measured on."""
+    threads = torch.get_num_threads()
+    return f"{conditions} unseen conditions, {platform.machine()}, {threads} thread(s), {time.strftime('%Y-%m-%d')}"
+
+
 def held_out(problem: Problem, count: int, seed: int) -> Batch:
     """``count`` conditions that no training has seen, with the solution each was made of."""
-    from cvae.data import simulate
-    from cvae.seeds import stream
-
     return simulate(problem, count, stream(seed, 99))
 
 

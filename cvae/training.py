@@ -150,14 +150,16 @@ def kept_checkpoint(trainer: Trainer) -> str | None:
 
     None where nothing was kept (``fast_dev_run``, or no checkpoint callback).
     """
-    checkpoint = trainer.checkpoint_callback
-    if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
-        return None
-    best = checkpoint.best_model_score
-    if best is not None and float(best) == 0 and checkpoint.mode == "max" and checkpoint.last_model_path:
-        log.info("%s stayed 0, so that it tells no epoch from another; the last epoch is kept.", checkpoint.monitor)
-        return checkpoint.last_model_path
-    return checkpoint.best_model_path
+    found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    monitored = [callback for callback in found if callback.monitor is not None and callback.best_model_path]
+    newest = [callback for callback in found if callback.monitor is None and callback.best_model_path]
+    if not monitored:
+        return newest[0].best_model_path if newest else None
+    best = monitored[0]
+    if best.best_model_score is not None and float(best.best_model_score) == 0 and best.mode == "max" and newest:
+        log.info("%s stayed 0, so that it tells no epoch from another; the last epoch is kept.", best.monitor)
+        return newest[0].best_model_path
+    return best.best_model_path
 
 
 def kept_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import platform
 import re
-import time
 from pathlib import Path
 
 import hydra
@@ -17,10 +15,8 @@ import cvae.config  # noqa: F401 - registers the resolvers that the configs use
 @hydra.main(version_base="1.3", config_path="../conf", config_name="results")
 def main(cfg: DictConfig) -> None:
     """Print one line per row, seed and plan, then the same as Markdown."""
-    import torch
-
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained
+    from cvae.benchmark import Row, assess, footer, held_out, markdown, print_table, trained
     from cvae.config import plain
     from cvae.generation import Plan
     from cvae.problems.reference import cached_reference_sets
@@ -43,8 +39,7 @@ def main(cfg: DictConfig) -> None:
             rows += assess(f"{name} (seed {seed})", model, model.problem, batch.y, references, plans, seconds)
             print_table(rows, cfg.table.title)
     print(markdown(rows))
-    print(f"{cfg.conditions} unseen conditions, {platform.machine()}, {torch.get_num_threads()} threads, "
-          f"{time.strftime('%Y-%m-%d')}")  # fmt: skip
+    print(footer(cfg.conditions))
 
 
 if __name__ == "__main__":

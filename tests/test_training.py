@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,11 @@ from cvae.training import build, kept_checkpoint, measured, quiet, settings_of, 
 
 
 def trainer_with(best: float | None, mode: str = "max") -> Any:
-    checkpoint = ModelCheckpoint(monitor="val/score", mode=mode)
+    checkpoint, last = ModelCheckpoint(monitor="val/score", mode=mode), ModelCheckpoint(monitor=None)
     if best is not None:
-        checkpoint.best_model_path, checkpoint.last_model_path = "best.ckpt", "last.ckpt"
+        checkpoint.best_model_path, last.best_model_path = "best.ckpt", "last.ckpt"
         checkpoint.best_model_score = torch.tensor(best)
-    return SimpleNamespace(checkpoint_callback=checkpoint)
+    return SimpleNamespace(checkpoint_callbacks=[checkpoint, last])
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_the_best_checkpoint_is_kept_unless_none_is_better(best: float | None, m
 
 
 def test_without_a_checkpoint_callback_nothing_is_kept() -> None:
-    assert kept_checkpoint(SimpleNamespace(checkpoint_callback=None)) is None
+    assert kept_checkpoint(SimpleNamespace(checkpoint_callbacks=[])) is None
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_training(shipped: Any) -> None:
@@ -73,3 +74,13 @@ def test_quiet_hides_the_known_noise_and_nothing_else() -> None:
             warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated", stacklevel=1)
             warnings.warn("the loss is not finite", stacklevel=1)
     assert [str(warning.message) for warning in seen] == ["the loss is not finite"]
+
+
+def test_the_last_epoch_is_kept_where_the_score_stays_zero(shipped, tmp_path):
+    # a gate that nothing passes: the score tells no epoch from another
+    cfg = shipped("data.gates.rmse=1e-6", "trainer.max_epochs=3", "recipe.separate=false", "recipe.y_term=false")
+    train(cfg, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    kept = torch.load(tmp_path / "run" / result["checkpoint"], weights_only=True)
+    assert result["measures"]["val/score"] == 0
+    assert kept["epoch"] == 2
