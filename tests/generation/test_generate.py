@@ -1,0 +1,224 @@
+import dataclasses
+
+import pytest
+import torch
+
+from cvae.baselines import PriorDraws
+from cvae.generation import Plan, generate
+from cvae.metrics import coverage
+from cvae.problems import CallableForward, Gates, Problem
+from cvae.problems.reference import reference_sets
+
+BIRDS = ["sin(5*x0 + 3*x1)", "cos(4*x0 + 8*x1)"]
+PLANS = {
+    "plain": Plan(count=8),
+    "refined": Plan(count=8, refine_steps=5),
+    "chosen": Plan(count=8, pool=40),
+    "all": Plan(count=8, pool=40, refine_steps=5),
+}
+
+
+def curves(problem, count, seed=5):
+    geometry = problem.geometry
+    return problem.forward(geometry.to_lines(geometry.sample(count, torch.Generator().manual_seed(seed))))
+
+
+@pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_the_seed_fixes_everything(problem, forward, plan):
+    problem = problem(*forward)
+    y = curves(problem, 5)
+    torch.manual_seed(1)
+    one = generate(PriorDraws(problem), problem, y, plan)
+    torch.manual_seed(2)
+    two = generate(PriorDraws(problem), problem, y, plan)
+    other = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, seed=1))
+    assert one.x.shape == (5, 8, 2, 50)
+    assert torch.equal(one.x, two.x)
+    assert one.stages == two.stages
+    assert not torch.equal(one.x, other.x)
+
+
+@pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_results_do_not_depend_on_the_chunks(problem, forward, plan):
+    problem = problem(*forward)
+    y = curves(problem, 7)
+    whole = generate(PriorDraws(problem), problem, y, plan)
+    for chunk in (1, 2 * plan.drawn, 3 * plan.drawn + 1):
+        pieces = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, chunk=chunk))
+        torch.testing.assert_close(pieces.x, whole.x, rtol=0, atol=1e-4)
+        assert torch.equal(pieces.check.valid, whole.check.valid)
+        assert pieces.evaluations == whole.evaluations
+        for name, stage in whole.stages.items():
+            assert pieces.stages[name] == pytest.approx(stage, abs=1e-4)
+
+
+class Recorded:
+    """Draws of the prior that remember what they were asked for."""
+
+    def __init__(self, problem):
+        self.model = PriorDraws(problem)
+        self.asked = []
+        self.drawn = []
+
+    def draw(self, y, draws, generator, temperature=None):
+        self.asked.append((len(y), draws, temperature))
+        self.drawn.append(self.model.draw(y, draws, generator))
+        return self.drawn[-1]
+
+
+def test_no_more_draws_are_held_than_the_chunk(problem):
+    problem = problem()
+    model = Recorded(problem)
+    generate(model, problem, curves(problem, 7), Plan(count=5, pool=20, chunk=65, temperature=1.7))
+    assert model.asked == [(3, 20, 1.7), (3, 20, 1.7), (1, 20, 1.7)]
+    # one condition is the least
+    model.asked.clear()
+    generate(model, problem, curves(problem, 2), Plan(count=5, chunk=2))
+    assert [asked[:2] for asked in model.asked] == [(1, 5), (1, 5)]
+
+
+@pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
+def test_stages_tell_what_each_left(problem, forward):
+    problem = problem(*forward, pearson=0.8, rmse=0.1)
+    y = curves(problem, 4)
+    for name, plan in PLANS.items():
+        model = Recorded(problem)
+        found = generate(model, problem, y, plan)
+        stages = {"plain": ["draw"], "refined": ["draw", "refine"], "chosen": ["draw", "select"]}
+        assert list(found.stages) == stages.get(name, ["draw", "refine", "select"])
+        assert found.evaluations == 4 * plan.drawn
+        (x,) = model.drawn
+        check = problem.check(x, y)
+        swept = coverage(x, check.valid, (0.0, 1.0)).mean().item()
+        plain = (plan.drawn, check.valid.float().mean().item(), swept, check.misfit.mean().item())
+        assert found.stages["draw"] == pytest.approx(plain)
+        last = found.stages[list(found.stages)[-1]]
+        check = problem.check(found.x, y)
+        assert torch.equal(check.valid, found.check.valid)
+        swept = coverage(found.x, check.valid, (0.0, 1.0)).mean().item()
+        assert last == pytest.approx((8, check.valid.float().mean().item(), swept, check.misfit.mean().item()))
+
+
+def test_plain_draws_are_the_models_own(problem):
+    problem = problem()
+    model = Recorded(problem)
+    found = generate(model, problem, curves(problem, 3), Plan(count=6, seed=4))
+    expected = PriorDraws(problem).draw(torch.zeros(3, 1, 50), 6, torch.Generator().manual_seed(4))
+    assert torch.equal(found.x, expected)
+
+
+class Counted:
+    """Counts the solutions that f is evaluated on."""
+
+    def __init__(self, forward):
+        self.forward = forward
+        self.conditions, self.config = forward.conditions, forward.config
+        self.name, self.pointwise = forward.name, forward.pointwise
+        self.count = 0
+
+    def __call__(self, x):
+        self.count += x.shape[:-2].numel()
+        return self.forward(x)
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_evaluations_of_f_are_counted(problem, separate):
+    plain = problem()
+    y = curves(plain, 3)
+    one = generate(PriorDraws(plain), plain, y, Plan(count=10), separate)
+    assert (one.evaluations, one.forward_evaluations) == (30, 30)
+    counted = Problem(plain.geometry, Counted(plain.forward), plain.gates)
+    plan = Plan(count=10, refine_steps=4)
+    found = generate(PriorDraws(plain), counted, y, plan, separate)
+    # checks of what is shown in the stages are not part of the method
+    shown = 2 * 30
+    assert counted.forward.count - shown <= found.forward_evaluations <= 2 * counted.forward.count
+
+
+def test_the_problem_itself_says_whether_solutions_are_separate(problem):
+    plan = Plan(count=5, pool=30, refine_steps=10)
+    for forward, separate in ((["x0 * x1"], False), (BIRDS, True)):
+        each = problem(*forward)
+        y = curves(each, 3)
+        found = generate(PriorDraws(each), each, y, plan)
+        assert torch.equal(found.x, generate(PriorDraws(each), each, y, plan, separate).x)
+        assert not torch.equal(found.x, generate(PriorDraws(each), each, y, plan, not separate).x)
+
+
+def test_many_refined_draws_hold_all_separate_solutions(problem):
+    problem = problem(*BIRDS, pearson=0.8, rmse=0.1)
+    known = problem.geometry.sample(6, torch.Generator().manual_seed(3))
+    y = problem.forward(problem.geometry.to_lines(known))
+    found = generate(PriorDraws(problem), problem, y, Plan(count=5, pool=300, refine_steps=20))
+    for x, valid, exact in zip(found.x, found.check.valid, reference_sets(problem, y, known=known), strict=True):
+        distance = (problem.geometry.to_endpoints(x[valid])[:, None] - exact.endpoints).abs().amax((2, 3))
+        assert distance.amin(0).max() < 1e-2
+
+
+def test_every_stage_helps_on_a_continuum(problem):
+    problem = problem()
+    y = curves(problem, 5)
+    stages = generate(PriorDraws(problem), problem, y, Plan(count=30, pool=200, refine_steps=15)).stages
+    assert stages["refine"].valid > 0.9 > 0.5 > stages["draw"].valid
+    assert stages["select"].valid == 1
+    plain = generate(PriorDraws(problem), problem, y, Plan(count=30, refine_steps=15)).stages["refine"]
+    assert stages["refine"].coverage > stages["select"].coverage > plain.coverage
+
+
+def test_a_condition_that_nothing_explains_keeps_invalid_draws(problem):
+    problem = problem()
+    found = generate(PriorDraws(problem), problem, torch.full((1, 1, 50), 9.0), PLANS["all"])
+    assert found.x.shape == (1, 8, 2, 50)
+    assert found.x.isfinite().all()
+    assert not found.check.valid.any()
+
+
+@pytest.mark.parametrize(
+    ("forward", "directions", "points"),
+    [
+        (["x0 * x1 + x2"], ["falling", "rising", "rising"], 23),
+        (["sin(6*x0)"], ["falling"], 50),
+        (["x0 / x1"], ["falling", "rising"], 200),
+        (["maximum(x0 - 0.5, 0) * x1"], ["falling", "rising"], 23),
+        (["tanh(50*(x0 - x1))"], ["falling", "rising"], 50),
+    ],
+)
+def test_other_lines_points_and_functions(problem, forward, directions, points):
+    problem = problem(*forward, directions=directions, points=points)
+    y = curves(problem, 4)
+    found = generate(PriorDraws(problem), problem, y, Plan(count=5, pool=60, refine_steps=15))
+    assert found.x.shape == (4, 5, len(directions), points)
+    assert found.x.isfinite().all()
+    assert found.check.valid.float().mean() > 0.9
+
+
+def test_functions_that_are_not_pointwise(problem):
+    plain = problem()
+    forward = CallableForward(
+        lambda x: (x[..., :1, :] * x[..., 1:, :]).cumsum(-1) / 20, {"_target_": "here"}, plain.geometry
+    )
+    problem = Problem(plain.geometry, forward, Gates(0.9, 0.05))
+    found = generate(PriorDraws(problem), problem, curves(problem, 3), Plan(count=5, pool=40, refine_steps=15))
+    assert found.check.valid.all()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"count": 0}, "generation.count is 0; it must be at least 1"),
+        ({"refine_steps": -1}, "generation.refine_steps is -1; it must be at least 0"),
+        ({"chunk": 0}, "generation.chunk is 0; it must be at least 1"),
+        ({"temperature": 0.0}, "generation.temperature is 0.0; it must be positive"),
+        ({"temperature": float("nan")}, "generation.temperature is nan"),
+        ({"count": 30, "pool": 29}, "generation.pool is 29; it must be at least generation.count, 30"),
+    ],
+)
+def test_plans_that_make_no_sense_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**numbers)
+
+
+def test_a_plan_without_a_pool_draws_what_it_keeps():
+    assert (Plan(count=7).drawn, Plan(count=7, pool=7).drawn, Plan(count=7, pool=20).drawn) == (7, 7, 20)
