@@ -42,7 +42,7 @@ def test_mended_draws_have_misfits_uniform_below_the_gate(problem, generator):
     x, y, check = drawn(problem, 10, 400, generator)
     after, _ = refine_draws(problem, x, y, check, 30, generator, exact=False)
     then = problem.check(after, y)
-    mended = (~check.valid & then.valid)
+    mended = ~check.valid & then.valid
     assert mended.sum() > 1_000
     share = then.misfit[mended].double().numpy() / 0.05
     assert stats.kstest(share, stats.uniform(0, 0.98).cdf).pvalue > 0.01
