@@ -9,7 +9,7 @@ BIRDS = ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"]
 
 
 def drawn(problem, count, draws, generator, near=0.0):
-    """Conditions, and for each of them draws of the prior or, with ``near``, disturbed and bent copies of a solution."""
+    """Conditions, and for each of them draws of the prior or, with ``near``, disturbed, bent copies of a solution."""
     geometry = problem.geometry
     known = geometry.sample(count, generator)
     y = problem.forward(geometry.to_lines(known))

@@ -39,7 +39,7 @@ def test_one_draw_of_each_separate_solution_comes_first_and_it_is_the_best(two, 
 
 
 def test_what_is_left_is_filled_by_what_adds_to_the_coverage(two, separate):
-    x, check, solution = separate
+    x, check, _ = separate
     chosen = select_separate(two, x, check, 9)[0]
     rest = [draw for draw in range(50) if draw not in chosen[:8].tolist()]
     alone = [coverage(x[:, [draw]], torch.ones(1, 1, dtype=torch.bool), (0.0, 1.0)).item() for draw in rest]
