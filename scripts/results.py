@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
+from urllib.parse import quote
 
 import hydra
 from omegaconf import DictConfig
@@ -31,7 +31,8 @@ def main(cfg: DictConfig) -> None:
             continue
         for seed in cfg.seeds:
             train_cfg = hydra.compose("train", [*overrides, *cfg.overrides, f"seed={seed}"])
-            label = re.sub(r"[^A-Za-z0-9.]+", "_", str(name)).strip("_")
+            # x0 + x1 and x0 - x1 need folders of their own
+            label = quote(str(name).replace(" ", "_"), safe="")
             model, seconds = trained(train_cfg, Path(cfg.out) / f"{label}-{seed}")
             batch = held_out(model.problem, cfg.conditions, seed)
             known = model.problem.geometry.to_endpoints(batch.x)

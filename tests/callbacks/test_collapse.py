@@ -1,0 +1,117 @@
+import logging
+
+import pytest
+import torch
+from lightning import Trainer
+
+from cvae import CVAE
+from cvae.callbacks import CollapseWarning
+from cvae.data import LineTriples, Simulation
+from cvae.losses import Objective, mse
+from cvae.networks import EndpointsHead, StandardNormal, dense
+
+
+@pytest.fixture
+def warned(tmp_path, caplog):
+    """Trains a tiny model with a weight of the KL, and returns the warnings."""
+
+    def run(beta, callback, epochs=6, sanity=0):
+        data = LineTriples(
+            50, ["falling", "rising"], [0, 1], ["x0 * x1"], {"pearson": 0.9, "rmse": 0.05},
+            source=Simulation(64, 8, 4), batch_size=8, evaluation={"validation": 2, "test": 2},
+        )  # fmt: skip
+        torch.manual_seed(0)
+        head = EndpointsHead(50, ["falling", "rising"], [0, 1])
+        network = dense(2, 50, 1, latent_dim=2, hidden=[16], encoder_sees_y=True, head=head, prior=StandardNormal(2))
+        objective = Objective(mse, beta=beta, wx=0.5, wy=0.1)
+        model = CVAE(network, objective, data.problem, draws=2, optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
+        trainer = Trainer(
+            max_epochs=epochs, accelerator="cpu", default_root_dir=tmp_path, logger=False, callbacks=[callback],
+            enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=sanity,
+            enable_progress_bar=False,
+        )  # fmt: skip
+        with caplog.at_level(logging.WARNING, logger="cvae"):
+            trainer.fit(model, datamodule=data)
+        kl = float(trainer.callback_metrics["val/kl"])
+        return kl, [record.getMessage() for record in caplog.records if record.name == "cvae.callbacks.collapse"]
+
+    return run
+
+
+def test_a_collapsed_training_is_told_once_in_plain_words(warned):
+    kl, warnings = warned(1000.0, CollapseWarning())
+    assert kl < 0.1
+    (message,) = warnings
+    for words in (
+        "the posterior has collapsed",
+        "0 active units",
+        "all draws for one y are nearly the same",
+        "lower loss.beta (now 1000)",
+        "raise loss.wx (now 0.5)",
+        "loss.free_bits=0.5",
+    ):
+        assert words in message
+
+
+def test_a_healthy_training_is_left_in_peace(warned):
+    kl, warnings = warned(1e-4, CollapseWarning())
+    assert kl > 0.1
+    assert warnings == []
+
+
+class Stage:
+    """What the callback reads of a trainer."""
+
+    def __init__(self, fn="fit", rank=0):
+        self.state = type("State", (), {"fn": fn})
+        self.is_global_zero = rank == 0
+        self.sanity_checking = False
+        self.callback_metrics = {}
+
+
+@pytest.fixture
+def warnings_after(caplog):
+    """The validation after which the callback has warned, for a course of the KL."""
+
+    def run(callback, course, **stage):
+        trainer = Stage(**stage)
+        model = type("Model", (), {"objective": type("Objective", (), {"beta": 1.0, "wx": 1.0})})
+        numbers = []
+        with caplog.at_level(logging.WARNING, logger="cvae"):
+            for number, kl in enumerate(course, start=1):
+                caplog.clear()
+                trainer.sanity_checking = kl == "sanity"
+                trainer.callback_metrics = {"val/kl": torch.tensor(0.0 if kl == "sanity" else kl)}
+                callback.on_validation_end(trainer, model)
+                numbers += [number] * len(caplog.records)
+        return numbers
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("course", "after"),
+    [
+        ([0.01, 0.01, 0.01, 0.01], [3]),
+        ([0.01, 0.01, 3.0, 0.01, 0.01, 0.01], [6]),
+        ([3.0, 2.0, 1.0, 0.1], []),
+        ([0.01, 0.01, 0.01, 3.0, 0.01, 0.01, 0.01], [3]),
+        (["sanity", 0.01, 0.01, 3.0], []),
+        ([float("nan")] * 5, []),
+        ([], []),
+    ],
+)
+def test_only_the_first_collapse_that_lasts_is_told(warnings_after, course, after):
+    assert warnings_after(CollapseWarning(least_kl=0.1, patience=3), course) == after
+
+
+@pytest.mark.parametrize("stage", [{"fn": "validate"}, {"fn": "test"}, {"rank": 1}])
+def test_only_a_training_warns_and_only_its_first_process(warnings_after, stage):
+    assert warnings_after(CollapseWarning(patience=1), [0.0, 0.0], **stage) == []
+    assert warnings_after(CollapseWarning(patience=1), [0.0, 0.0]) == [1]
+
+
+@pytest.mark.parametrize(("least_kl", "patience"), [(0.0, 2), (-1.0, 2), (0.1, 0)])
+def test_senseless_numbers_are_refused(least_kl, patience):
+    with pytest.raises(ValueError, match=rf"callbacks.collapse has least_kl={least_kl} and patience={patience}"):
+        CollapseWarning(least_kl, patience)
