@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 
 from cvae.generation.refine import refine_draws
+from cvae.generation.search import search_missing
 from cvae.generation.select import select_cover, select_separate
 from cvae.metrics import coverage
 from cvae.problems import Check, Problem
 from cvae.problems.reference import has_isolated_solutions
 from cvae.seeds import stream
+
+log = logging.getLogger(__name__)
 
 #: temperatures of a pool from which the best are chosen. Measured on product: the best 30 of 2,000 reach 0.980 of the
 #: limit at 1.5, 0.992 at 2, 1.000 at 2.5, 0.999 at 3.5.
@@ -38,6 +42,8 @@ class Plan:
         temperature: of the latent; above 1 draws spread wider than the prior, at the price of more invalid ones. None
             takes the model's own for plain draws; a wider one where a choice follows, which is free to leave them out.
         refine_steps: Levenberg-Marquardt steps for draws that miss; 0 leaves them.
+        search: simulated solutions to search, without the network, for conditions that still have fewer than ``count``
+            valid draws; 0 leaves them as they are. Needs ``refine_steps``.
         seed: fixes everything.
         chunk: draws held at once; bounds the memory.
 
@@ -49,13 +55,16 @@ class Plan:
     pool: int | None = None
     temperature: float | None = None
     refine_steps: int = 0
+    search: int = 0
     seed: int = 0
     chunk: int = 65_536
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("refine_steps", 0), ("chunk", 1)):
+        for name, least in (("count", 1), ("refine_steps", 0), ("search", 0), ("chunk", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"generation.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.search > 0 and self.refine_steps == 0:
+            raise ValueError(f"generation.search is {self.search}, which needs generation.refine_steps above 0.")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"generation.temperature is {self.temperature}; it must be positive.")
         if self.pool is not None and self.pool < self.count:
@@ -82,7 +91,8 @@ class Solutions(NamedTuple):
     Attributes:
         x: ``(batch, count, lines, points)``.
         check: their verdict.
-        stages: what each stage left: ``draw`` (plain draws), then ``refine`` and ``select`` if the plan has them.
+        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``search`` and ``select`` if the
+            plan has them.
         evaluations: how often the network decoded a draw.
         forward_evaluations: how often f was evaluated on one solution.
     """
@@ -134,6 +144,16 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
             forward_evaluations += used
             check = problem.check(x, piece)
             note("refine", x, check)
+        if plan.search > 0:
+            seed = plan.seed + 1
+            x, searched, used = search_missing(
+                problem, x, piece, check, plan.count, plan.search, plan.refine_steps, seed, exact=separate
+            )
+            if searched:
+                log.info("%d of %d conditions had too few valid draws and were searched.", searched, len(piece))
+            forward_evaluations += used
+            check = problem.check(x, piece)
+            note("search", x, check)
         if plan.drawn > plan.count:
             select = select_separate if separate else select_cover
             chosen = select(problem, x, check, plan.count)
@@ -141,7 +161,7 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
             note("select", x, problem.check(x, piece))
         kept.append(x)
     result = torch.cat(kept)
-    draws = {"draw": plan.drawn, "refine": plan.drawn, "select": plan.count}
+    draws = {"draw": plan.drawn, "refine": plan.drawn, "search": plan.drawn, "select": plan.count}
     stages = {
         name: Stage(draws[name], *(value / max(conditions, 1) for value in rest))
         for name, (conditions, *rest) in sums.items()
