@@ -145,10 +145,10 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
             check = problem.check(x, piece)
             note("refine", x, check)
         if plan.search > 0:
-            seed = plan.seed + 1
             x, searched, used = search_missing(
-                problem, x, piece, check, plan.count, plan.search, plan.refine_steps, seed, exact=separate
-            )
+                problem, x, piece, check, plan.count, plan.search, plan.refine_steps, plan.seed, exact=separate,
+                first=sum(map(len, kept)),
+            )  # fmt: skip
             if searched:
                 log.info("%d of %d conditions had too few valid draws and were searched.", searched, len(piece))
             forward_evaluations += used

@@ -8,6 +8,7 @@ from torch import Tensor
 from cvae.problems import Check, Problem
 from cvae.problems.reference import search_pool
 from cvae.problems.refinement import refine
+from cvae.seeds import stream
 
 #: nearest members of the pool that are refined for a condition
 STARTS = 300
@@ -16,7 +17,16 @@ JITTER = 0.02
 
 
 def search_missing(
-    problem: Problem, x: Tensor, y: Tensor, check: Check, count: int, pool: int, steps: int, seed: int, exact: bool
+    problem: Problem,
+    x: Tensor,
+    y: Tensor,
+    check: Check,
+    count: int,
+    pool: int,
+    steps: int,
+    seed: int,
+    exact: bool,
+    first: int = 0,
 ) -> tuple[Tensor, int, int]:
     """Replace invalid draws of conditions that have fewer than ``count`` valid ones.
 
@@ -33,6 +43,7 @@ def search_missing(
         steps: Levenberg-Marquardt steps.
         seed: fixes the pool and the disturbances.
         exact: whether to go for zero misfit, see :func:`cvae.generation.refine.refine_draws`.
+        first: number of the first of these conditions among all, so that results do not depend on the chunks.
 
     Returns:
         Draws of the same shape, the number of conditions that were searched, and how often f was evaluated on one
@@ -42,10 +53,10 @@ def search_missing(
     if len(lacking) == 0:
         return x, 0, 0
     x = x.clone()
-    generator = torch.Generator().manual_seed(seed)
     found = search_pool(problem, y[lacking], 0, STARTS, seed, pool)
     evaluations = pool
     for index, starts in zip(lacking.tolist(), found.nearest, strict=True):
+        generator = stream(seed, 13, first + index)
         evaluations += _replace(problem, x, y, index, starts, steps, generator, exact)
         valid = problem.check(x[index : index + 1], y[index : index + 1]).valid[0]
         if 0 < int(valid.sum()) < count:
