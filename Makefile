@@ -15,6 +15,8 @@ help: ## list the targets
 train: $(INSTALLED) ## train with the default config; overrides: make train ARGS="model=deep loss=huber"
 	$(BIN)/python train.py $(ARGS)
 
+# tests work on little data, where more threads only wait for each other
+test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## run the tests; options of pytest: make test ARGS="-k score"
 	$(BIN)/python -m pytest $(ARGS)
 

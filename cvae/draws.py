@@ -27,8 +27,9 @@ def sobol_points(batch: int, draws: int, dim: int, generator: torch.Generator) -
     """
     if dim > SobolEngine.MAXDIM:
         raise ValueError(f"generation.draws=sobol has at most {SobolEngine.MAXDIM} dimensions, not {dim}; use random.")
-    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
-    points = SobolEngine(dim, scramble=True, seed=seed).draw(draws).to(generator.device)
+    # one scramble for all: the shift alone makes each point uniform, and so the draws of a condition do not depend on
+    # how conditions are split into batches
+    points = SobolEngine(dim, scramble=True, seed=0).draw(draws).to(generator.device)
     shift = torch.rand(batch, 1, dim, generator=generator, device=generator.device)
     return (points + shift) % 1.0
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 RESULT = "result.json"
 
 # groups of the config that decide a result
-DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "trainer")
+DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "evaluation", "trainer")
 
 # of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
 # over the processes already, steps between logs where logs are per epoch

@@ -68,3 +68,11 @@ def test_more_dimensions_than_sobol_has_are_refused(generator):
 def test_an_unknown_point_set_is_refused():
     with pytest.raises(ValueError, match=r"generation\.draws is 'halton'; it must be one of random, sobol"):
         point_set("halton")
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_points_of_a_condition_do_not_depend_on_the_batches(name):
+    whole = point_set(name)(6, 5, 3, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    pieces = [point_set(name)(size, 5, 3, generator) for size in (2, 1, 3)]
+    assert torch.equal(torch.cat(pieces), whole)
