@@ -93,6 +93,26 @@ def _padded(bounds: tuple[float, float], pad: float) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+def categories_figure(codes: Tensor, endpoints: Tensor) -> Figure:
+    """Which value of a categorical latent goes with which line: the endpoints of each line, coloured by the latent.
+
+    Args:
+        codes: one-hot, ``(samples, components)``.
+        endpoints: ``(samples, lines, 2)``.
+    """
+    chosen, places = codes.argmax(1).cpu().numpy(), endpoints.detach().float().cpu().numpy()
+    # neighbouring numbers mean nothing, so their colours must not look alike
+    colours = np.random.default_rng(0).permutation(codes.shape[1])[chosen]
+    lines = places.shape[1]
+    figure = _figure(3.9 * lines, 3.6)
+    for line, axis in enumerate(figure.subplots(1, lines, squeeze=False)[0]):
+        axis.scatter(places[:, line, 0], places[:, line, 1], c=colours, s=6, cmap="nipy_spectral")
+        axis.set_xlabel(f"left endpoint of x{line}")
+        axis.set_ylabel(f"right endpoint of x{line}")
+        axis.set_title(f"{len(np.unique(chosen))} of {codes.shape[1]} components in use", fontsize=9)
+    return figure
+
+
 def latent_figure(codes: Tensor, endpoints: Tensor) -> Figure:
     """Posterior means in the two latent dimensions that vary most, coloured by each line's left endpoint.
 

@@ -41,7 +41,7 @@ class SolutionFigures(Callback):
         if not due or not boards or not trainer.is_global_zero:
             return
         # here, so that a run without pictures never pays for the import of matplotlib
-        from cvae.plots import latent_figure, solutions_figure
+        from cvae.plots import categories_figure, latent_figure, solutions_figure
 
         model = cast(CVAE, pl_module)
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -52,8 +52,10 @@ class SolutionFigures(Callback):
         shown = Batch(*(part[:LATENT_SAMPLES] for part in data.splits.validation))
         # samples of the latent are drawn on the way; training must not notice
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-            codes = model.network.reconstruct(shown.x, shown.y).code
-        figures["latent"] = latent_figure(codes, model.problem.geometry.to_endpoints(shown.x))
+            reconstruction = model.network.reconstruct(shown.x, shown.y)
+        # without a KL of its own the latent is categorical, and its code a one-hot vector
+        draw = latent_figure if reconstruction.kl is not None else categories_figure
+        figures["latent"] = draw(reconstruction.code, model.problem.geometry.to_endpoints(shown.x))
         for board in boards:
             for name, figure in figures.items():
                 board.experiment.add_figure(name, figure, trainer.global_step)
