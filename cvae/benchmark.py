@@ -149,7 +149,7 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
         run(cfg, run_dir)
         mark.write_text(json.dumps(wanted))
     result = json.loads(path.read_text())
-    return CVAE.load(run_dir / result["checkpoint"]), float(result["duration_s"])
+    return CVAE.load(run_dir / result["checkpoint"]), float(result["fit_s"])
 
 
 def training_evaluations(cfg: DictConfig) -> int:

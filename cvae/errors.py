@@ -6,6 +6,7 @@ import traceback
 
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
 
 
 def user_message(error: BaseException) -> str | None:
@@ -17,6 +18,8 @@ def user_message(error: BaseException) -> str | None:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, MisconfigurationException):
+        return str(error)
+    if isinstance(error, OmegaConfBaseException):
         return str(error)
     own = isinstance(error, ValueError | FileNotFoundError | ChildProcessError) and _raised_in_package(error)
     return str(error) if own else None

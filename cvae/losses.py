@@ -58,10 +58,14 @@ class Objective:
         warmup_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         free_bits: nats per latent dimension, on average over the batch, that the KL may hold at no cost
             (Kingma et al. 2016).
-        anneal_from: beta at the start, from which it falls geometrically to ``beta`` over the first 80 % of training
-            (deterministic annealing, Rose 1998); None keeps it constant.
+        anneal: beta starts at ``anneal`` times its value and falls to it geometrically over the first 80 % of training
+            (deterministic annealing, Rose 1998); 1 keeps it constant.
         importance_samples: latent samples per training sample; above 1 the importance-weighted bound takes the place of
             the plain one (Burda et al. 2016).
+
+        y_saturation: size at which the y-term ``c`` of a reconstruction levels off, as ``c / (1 + c / y_saturation)``
+            (the form of Geman & McClure 1985). Where f oscillates, the gradient of a far miss points anywhere; so it
+            vanishes, and only near misses are pulled in. None leaves the term as it is.
 
     Raises:
         ValueError: for a negative weight, a scale that is not positive, or no reconstruction term at all.
@@ -76,8 +80,9 @@ class Objective:
         y_scale: float = 1.0,
         warmup_steps: int = 0,
         free_bits: float = 0.0,
-        anneal_from: float | None = None,
+        anneal: float = 1.0,
         importance_samples: int = 1,
+        y_saturation: float | None = None,
     ) -> None:
         weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
         for name, value in weights.items():
@@ -92,20 +97,30 @@ class Objective:
         self.y_scale = y_scale
         self.warmup_steps = warmup_steps
         self.free_bits = free_bits
-        if anneal_from is not None and (not 0 < anneal_from < math.inf or beta <= 0 or warmup_steps > 0):
+        if not (anneal > 0 and math.isfinite(anneal)):
+            raise ValueError(f"loss.anneal is {anneal}; it must be a positive number.")
+        if anneal != 1 and warmup_steps > 0:
             raise ValueError(
-                f"loss.anneal_from is {anneal_from}; it must be positive, with loss.beta above 0 and without "
-                "loss.warmup_steps."
+                f"loss.anneal is {anneal} and loss.warmup_steps is {warmup_steps}; beta can only fall or rise: set "
+                "loss.anneal=1 or loss.warmup_steps=0."
             )
-        self.anneal_from = anneal_from
+        self.anneal = anneal
+        if free_bits > 0 and importance_samples > 1:
+            raise ValueError(
+                f"loss.free_bits is {free_bits} and loss.importance_samples is {importance_samples}; the "
+                "importance-weighted bound has no KL term to be free: set one of them to its default."
+            )
         if importance_samples < 1:
             raise ValueError(f"loss.importance_samples is {importance_samples}; it must be at least 1.")
         self.importance_samples = importance_samples
+        if y_saturation is not None and not y_saturation > 0:
+            raise ValueError(f"loss.y_saturation is {y_saturation}; it must be positive, or null.")
+        self.y_saturation = y_saturation
 
     def beta_at(self, step: int, total: int) -> float:
         """Weight of the KL at an optimiser step of ``total``."""
-        if self.anneal_from is not None:
-            return geometric(step / max(ANNEALED * total, 1), self.anneal_from, self.beta)
+        if self.anneal != 1:
+            return self.beta * geometric(step / max(ANNEALED * total, 1), self.anneal, 1.0)
         return self.beta * linear_warmup(step, self.warmup_steps)
 
     def __call__(
@@ -130,6 +145,8 @@ class Objective:
         if self.wy > 0:
             residual = (forward(reconstruction.x) - y.unsqueeze(1)) / self.y_scale
             y_term = self.elementwise(residual).flatten(2).mean(2)
+            if self.y_saturation is not None:
+                y_term = y_term / (1 + y_term / self.y_saturation)
         else:
             y_term = torch.zeros_like(x_term)
         if reconstruction.kl is None:

@@ -164,7 +164,7 @@ class CVAE(LightningModule):
         reconstruction = self.network.reconstruct(batch.x, batch.y, self.objective.importance_samples)
         terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, beta)
         # sums stay on the device: reading them every step would stall it
-        sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_tensor(float(len(batch.x)))])
+        sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_full((), float(len(batch.x)))])
         self._sums.setdefault(stage, []).append(sums)
         return terms, reconstruction
 

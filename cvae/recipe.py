@@ -28,7 +28,8 @@ class Decision:
     Attributes:
         separate: exact solutions are isolated points, so a categorical latent is in place, not a Gaussian one.
         alignment: mean cosine between the direction in which the misfit falls and the way to the solution.
-        y_term: the gradient through f helps (``alignment`` is large enough).
+        y_term: the gradient through f helps from afar (``alignment`` is large enough); if not, the y-term is to act on
+            near misses alone.
     """
 
     separate: bool
@@ -43,9 +44,9 @@ class Decision:
             else "solutions of one y form a continuum: a Gaussian latent and training with a tolerance on y"
         )
         gradient = (
-            f"the misfit points to the solution (alignment {self.alignment:.2f}): the y-term is on"
+            f"the misfit points to the solution (alignment {self.alignment:.2f}): the y-term acts everywhere"
             if self.y_term
-            else f"the misfit has false minima (alignment {self.alignment:.2f}): the y-term is off"
+            else f"the misfit has false minima (alignment {self.alignment:.2f}): the y-term acts on near misses alone"
         )
         return f"{solutions}; {gradient}."
 
@@ -76,8 +77,20 @@ def apply(cfg: DictConfig) -> None:
 
 
 def choose_model(cfg: DictConfig) -> None:
-    """Replace ``model=auto`` by the one of its two models that ``cfg.recipe`` asks for."""
+    """Replace ``model=auto`` by the one of its two models that ``cfg.recipe`` asks for.
+
+    Raises:
+        ValueError: if ``model.latent_dim`` was given and the choice has no Gaussian latent.
+    """
     if "_target_" not in cfg.model:
+        latent_dim = cfg.model.latent_dim
+        if latent_dim is not None and cfg.recipe.separate:
+            raise ValueError(
+                f"model.latent_dim is {latent_dim}, but solutions are separate, so that model=auto takes a categorical "
+                "latent: set model.separate.components, or name a model, model=dense."
+            )
+        if latent_dim is not None:
+            cfg.model.continuum.latent_dim = latent_dim
         # resolved before it moves, since relative interpolations would point elsewhere
         cfg.model = plain(cfg.model.separate if cfg.recipe.separate else cfg.model.continuum)
 

@@ -24,12 +24,15 @@ from cvae import __version__, recipe
 from cvae.config import digest, flatten, plain
 from cvae.data import LineTriples
 from cvae.files import write_json
+from cvae.generation import Plan, generate
 from cvae.module import CVAE, TERMS
 from cvae.report import print_summary
 
 log = logging.getLogger(__name__)
 
 RESULT = "result.json"
+
+LOWER_IS_BETTER = {*TERMS, "rmse"}
 
 # groups of the config that decide a result
 DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "evaluation", "trainer")
@@ -67,8 +70,13 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
     settings = settings_of(cfg)
 
+    plan = generation_plan(cfg)
+    # searched before the clock of the training starts; later calls find them in the cache
+    data.references("validation")
     with quiet():
+        fit_started = time.time()
         trainer.fit(model, datamodule=data)
+        fit_s = time.time() - fit_started
         kept = kept_checkpoint(trainer)
         measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         measures |= kept_measures(trainer, model, data, kept)
@@ -76,6 +84,8 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
             trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
             measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
+        if plan is not None and cfg.test:
+            measures |= generated_measures(model, data, plan)
         _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
         result = {
             "status": "finished",
@@ -86,6 +96,7 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
             "seed": cfg.seed,
             "overrides": overrides or [],
             "duration_s": round(time.time() - started, 2),
+            "fit_s": round(fit_s, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "versions": versions(),
             "config_hash": digest(settings),
@@ -109,11 +120,21 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
     recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
     known = measured(model)
+    if not data.evaluation["references"]:
+        known -= {"val/coverage_ratio", "val/mode_recall"}
+    elif not cfg.recipe.separate:
+        known -= {"val/mode_recall"}
+    else:
+        known -= {"val/coverage_ratio"}
     if cfg.optimized_metric not in known:
         raise ValueError(
             f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
             f"choose one of {', '.join(sorted(known))}."
         )
+    if cfg.optimized_mode == "auto":
+        cfg.optimized_mode = "min" if str(cfg.optimized_metric).split("/")[-1] in LOWER_IS_BETTER else "max"
+    elif cfg.optimized_mode not in ("max", "min"):
+        raise ValueError(f"optimized_mode is {cfg.optimized_mode!r}; it must be max, min or auto.")
     return data, model
 
 
@@ -175,6 +196,25 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
     packages = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy")
     return {"python": platform.python_version(), "cvae": __version__} | {name: version(name) for name in packages}
+
+
+def generation_plan(cfg: DictConfig) -> Plan | None:
+    """The plan that ``cfg.generation`` describes if it goes beyond plain draws, which validation and test make anyway.
+
+    Raises:
+        ValueError: for values that make no sense.
+    """
+    values = {name: value for name, value in plain(cfg.generation).items() if name != "draws"}
+    plan = Plan(**values)
+    return plan if plan.drawn > plan.count or plan.refine_steps > 0 else None
+
+
+def generated_measures(model: CVAE, data: LineTriples, plan: Plan) -> dict[str, float]:
+    """What each stage of ``plan`` leaves on the test conditions, as ``test/<stage>/<measure>``."""
+    y = data.conditions("test").y.to(model.device)
+    solutions = generate(model.eval(), model.problem, y, plan)
+    names = ("valid", "coverage", "rmse")
+    return {f"test/{stage}/{name}": getattr(row, name) for stage, row in solutions.stages.items() for name in names}
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:

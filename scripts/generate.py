@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 import cvae.config  # noqa: F401 - registers the resolvers that the configs use
 from cvae.challenge.cli import clear_errors, plan_from_config, require
-from cvae.challenge.solutions import print_solutions, write_picture, write_solutions, writer
+from cvae.challenge.solutions import print_solutions, print_stages, write_picture, write_solutions, writer
 from cvae.conditions import read_conditions
 from cvae.data import simulate
 from cvae.generation import generate
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
             y = read_conditions(str(cfg.condition), problem.forward.conditions, problem.geometry.points)
         solutions = generate(model, problem, y, plan_from_config(cfg.generation))
         write_solutions(str(cfg.out), solutions.x, y, solutions.check)
+        print_stages(solutions)
         print_solutions(solutions.check, str(cfg.out))
         if cfg.picture is not None:
             write_picture(str(cfg.picture), problem, solutions, y)

@@ -106,7 +106,7 @@ def test_beta_is_constant_unless_told_otherwise(step):
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 1.0), (40, 0.1), (20, 10**-0.5), (80, 0.01), (100, 0.01)])
 def test_annealing_lowers_beta_geometrically_over_four_fifths_of_training(step, beta):
-    assert Objective(mse, beta=0.01, wx=1.0, wy=1.0, anneal_from=1.0).beta_at(step, 100) == pytest.approx(beta)
+    assert Objective(mse, beta=0.01, wx=1.0, wy=1.0, anneal=100.0).beta_at(step, 100) == pytest.approx(beta)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.25, None])
@@ -117,11 +117,11 @@ def test_the_kl_has_the_weight_that_is_asked_for_or_the_final_one(batch, beta):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"anneal_from": 0.0}, {"anneal_from": -1.0}, {"anneal_from": math.nan}, {"anneal_from": math.inf},
-     {"anneal_from": 1.0, "beta": 0.0}, {"anneal_from": 1.0, "warmup_steps": 5}],
+    [{"anneal": 0.0}, {"anneal": -1.0}, {"anneal": math.nan}, {"anneal": math.inf},
+     {"anneal": 8.0, "warmup_steps": 5}, {"free_bits": 1.0, "importance_samples": 2}],
 )  # fmt: skip
 def test_senseless_annealing_is_refused(settings):
-    with pytest.raises(ValueError, match=f"loss.anneal_from is {settings['anneal_from']}; it must be positive, with"):
+    with pytest.raises(ValueError, match=r"loss\.(anneal|free_bits) is"):
         Objective(mse, **{"beta": 1.0, "wx": 1.0, "wy": 1.0} | settings)
 
 

@@ -93,8 +93,14 @@ def test_points_without_a_finite_gradient_count_as_not_aligned(problem):
 @pytest.mark.parametrize(
     ("decision", "words"),
     [
-        (Decision(True, 0.01, False), ["separate points", "categorical latent", "false minima", "0.01", "is off"]),
-        (Decision(False, 0.6, True), ["continuum", "Gaussian latent", "points to the solution", "0.60", "is on"]),
+        (
+            Decision(True, 0.01, False),
+            ["separate points", "categorical", "false minima", "0.01", "near misses alone"],
+        ),
+        (
+            Decision(False, 0.6, True),
+            ["continuum", "Gaussian", "points to the solution", "0.60", "acts everywhere"],
+        ),
     ],
 )
 def test_a_decision_is_explained(decision, words):
@@ -122,9 +128,9 @@ def test_what_is_auto_is_found_and_what_is_said_stays(shipped, caplog, overrides
         recipe.apply(cfg)
     assert (cfg.recipe.separate, cfg.recipe.y_term) == (separate, y_term)
     # what depends on it follows
-    assert (cfg.loss.wy > 0) is y_term
+    assert (cfg.loss.y_saturation is None) is y_term
     assert (cfg.data.tolerance > 0) is not separate
-    assert (cfg.loss.anneal_from is not None) is separate
+    assert (cfg.loss.anneal != 1) is separate
     asked = sum("recipe." in override for override in overrides)
     assert len(caplog.records) == (asked < 2)
 

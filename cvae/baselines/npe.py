@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from cvae.data import simulate
 from cvae.problems import Problem
@@ -40,9 +42,13 @@ class NPE:
         low, high = geometry.range
         logging.getLogger("sbi").setLevel(logging.WARNING)
         prior = BoxUniform(torch.full((theta.shape[1],), low - 1e-3), torch.full((theta.shape[1],), high + 1e-3))
-        estimator: Any = NPE_C(prior=prior, density_estimator="nsf", show_progress_bars=False)
-        estimator.append_simulations(theta, batch.y.flatten(1))
-        self.flow: Any = estimator.train(training_batch_size=512, max_num_epochs=max_epochs)
+        # without a writer of ours sbi leaves a folder sbi-logs where the user stands
+        with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+            estimator: Any = NPE_C(
+                prior=prior, density_estimator="nsf", show_progress_bars=False, summary_writer=writer
+            )
+            estimator.append_simulations(theta, batch.y.flatten(1))
+            self.flow: Any = estimator.train(training_batch_size=512, max_num_epochs=max_epochs)
 
     @torch.no_grad()
     def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:

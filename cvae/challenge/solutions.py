@@ -42,6 +42,17 @@ def write_solutions(path: str | Path, x: Tensor, y: Tensor, check: Check) -> Non
         write(temporary, solution_arrays(x, y, check))
 
 
+def print_stages(solutions: Solutions) -> None:
+    """Print what each stage of the generation left, and what it cost."""
+    table = Table("stage", "draws for each y", "valid", "coverage", "mean misfit")
+    for name, stage in solutions.stages.items():
+        table.add_row(name, str(stage.draws), f"{stage.valid:.1%}", f"{stage.coverage:.4f}", f"{stage.rmse:.4g}")
+    console = Console(soft_wrap=True)
+    console.print(table)
+    cost = f"{solutions.evaluations} draws decoded by the network, {solutions.forward_evaluations} evaluations of f"
+    console.print(cost, highlight=False)
+
+
 def write_picture(path: str | Path, problem: Problem, solutions: Solutions, y: Tensor) -> None:
     """Draw the solutions of the first few conditions, whole or not at all.
 

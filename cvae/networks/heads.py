@@ -34,7 +34,7 @@ class PointsHead(Head):
 
     def forward(self, raw: Tensor) -> Tensor:
         """``(..., lines * points)`` to ``(..., lines, points)``."""
-        return raw.unflatten(-1, self.shape)
+        return raw.float().unflatten(-1, self.shape)
 
 
 class EndpointsHead(Head):
@@ -64,6 +64,7 @@ class EndpointsHead(Head):
 
     def endpoints(self, raw: Tensor) -> Tensor:
         """``(..., 2 lines)`` to endpoints ``(..., lines, 2)``."""
-        low, _ = self.geometry.range
-        squashed = low + self.geometry.span * torch.sigmoid(raw.unflatten(-1, (self.geometry.lines, 2)))
-        return self.geometry.order(squashed)
+        low, high = self.geometry.range
+        # in full precision, also under autocast: a misfit near the gate needs more digits than half precision has
+        share = torch.sigmoid(raw.float().unflatten(-1, (self.geometry.lines, 2)))
+        return self.geometry.order((low + self.geometry.span * share).clamp(low, high))

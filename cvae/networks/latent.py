@@ -43,7 +43,8 @@ class Gaussian(NamedTuple):
 
 def gaussian(parameters: Tensor) -> Gaussian:
     """Split ``(batch, 2 latent_dim)`` into mean and bounded log-variance."""
-    mean, log_var = parameters.chunk(2, dim=-1)
+    # in full precision: half has too few digits for what is decoded from it
+    mean, log_var = parameters.float().chunk(2, dim=-1)
     return Gaussian(mean, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
 

@@ -144,6 +144,7 @@ class Problem:
         low, high = geometry.range
         misfit = self.misfit(x, y.unsqueeze(1))
         straightness = self.straightness(x)
-        in_range = ((x >= low - RANGE_TOLERANCE) & (x <= high + RANGE_TOLERANCE)).all(-1).all(-1)
+        spare = RANGE_TOLERANCE * max(1.0, abs(low), abs(high))
+        in_range = ((x >= low - spare) & (x <= high + spare)).all(-1).all(-1)
         valid = in_range & (misfit < self.gates.rmse) & (straightness > self.gates.pearson).all(-1)
         return Check(misfit, straightness, in_range, valid)

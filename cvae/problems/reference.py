@@ -67,9 +67,9 @@ def reference_sets(
         known: one solution of each condition, endpoints ``(count, lines, 2)``; the exact enumeration starts from it.
     """
     phases = phase_conditions(problem) if known is not None else None
-    if phases is not None and known is not None:
-        return [ReferenceSet(phase_solutions(problem.geometry, phases, one), True) for one in known]
     finite = has_isolated_solutions(problem, seed)
+    if finite and phases is not None and known is not None:
+        return [ReferenceSet(phase_solutions(problem.geometry, phases, one), True) for one in known]
     found = search_pool(problem, y, 0 if finite else kept, starts if finite else starts // 10, seed, pool)
     sets = []
     for target, accepted, nearest in zip(y, found.accepted, found.nearest, strict=True):
@@ -227,6 +227,7 @@ def cached_reference_sets(
             return [ReferenceSet(endpoints, finite) for endpoints, finite in stored]
         except Exception as error:  # torch.load raises many kinds for a damaged file
             log.warning("%s cannot be read (%s); its reference sets are searched anew.", path, type(error).__name__)
+    log.info("searching the reference sets of %d conditions; they are kept in %s.", len(y), folder)
     sets = reference_sets(problem, y, known=known, **options)
     with replacing(path) as temporary:
         torch.save([(reference.endpoints.cpu(), reference.finite) for reference in sets], temporary)
