@@ -132,7 +132,7 @@ def trainings(monkeypatch):
         (run_dir / "best.ckpt").write_text(str(len(runs)))
         if cfg.trainer.max_epochs == 13:
             raise ChildProcessError("cut short")
-        (run_dir / "result.json").write_text(json.dumps({"checkpoint": "best.ckpt", "duration_s": len(runs)}))
+        (run_dir / "result.json").write_text(json.dumps({"checkpoint": "best.ckpt", "fit_s": len(runs)}))
 
     monkeypatch.setattr(benchmark, "run", run)
     monkeypatch.setattr(benchmark.CVAE, "load", lambda path: path.read_text())

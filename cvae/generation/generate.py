@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from cvae.generation.explore import Explorer
 from cvae.generation.refine import refine_draws
 from cvae.generation.search import search_missing
 from cvae.generation.select import select_cover, select_separate
@@ -44,6 +45,8 @@ class Plan:
         refine_steps: Levenberg-Marquardt steps for draws that miss; 0 leaves them.
         search: simulated solutions to search, without the network, for conditions that still have fewer than ``count``
             valid draws; 0 leaves them as they are. Needs ``refine_steps``.
+        explore: further draws for each condition, from disturbed and refined copies of the valid ones. Needs
+            ``refine_steps``.
         seed: fixes everything.
         chunk: draws held at once; bounds the memory.
 
@@ -56,15 +59,18 @@ class Plan:
     temperature: float | None = None
     refine_steps: int = 0
     search: int = 0
+    explore: int = 0
     seed: int = 0
     chunk: int = 65_536
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("refine_steps", 0), ("search", 0), ("chunk", 1)):
+        for name, least in (("count", 1), ("refine_steps", 0), ("search", 0), ("explore", 0), ("chunk", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"generation.{name} is {getattr(self, name)}; it must be at least {least}.")
-        if self.search > 0 and self.refine_steps == 0:
-            raise ValueError(f"generation.search is {self.search}, which needs generation.refine_steps above 0.")
+        for name in ("search", "explore"):
+            if getattr(self, name) > 0 and self.refine_steps == 0:
+                value = getattr(self, name)
+                raise ValueError(f"generation.{name} is {value}, which needs generation.refine_steps above 0.")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"generation.temperature is {self.temperature}; it must be positive.")
         if self.pool is not None and self.pool < self.count:
@@ -91,8 +97,8 @@ class Solutions(NamedTuple):
     Attributes:
         x: ``(batch, count, lines, points)``.
         check: their verdict.
-        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``search`` and ``select`` if the
-            plan has them.
+        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``search``, ``explore`` and
+            ``select`` if the plan has them.
         evaluations: how often the network decoded a draw.
         forward_evaluations: how often f was evaluated on one solution.
     """
@@ -125,6 +131,7 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
     generator = torch.Generator().manual_seed(plan.seed)
     # of its own, so that the draws of a later chunk do not depend on how many draws of an earlier one were refined
     targets = stream(plan.seed, 11)
+    explorer = Explorer(problem, plan.refine_steps, plan.seed, exact=separate) if plan.explore > 0 else None
     sums: dict[str, list[float]] = {}
     kept: list[Tensor] = []
     forward_evaluations = 0
@@ -154,14 +161,21 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
             forward_evaluations += used
             check = problem.check(x, piece)
             note("search", x, check)
-        if plan.drawn > plan.count:
+        if explorer is not None:
+            further, used = explorer(x, piece, check, plan.explore)
+            forward_evaluations += used
+            x = torch.cat([x, further], dim=1)
+            check = problem.check(x, piece)
+            note("explore", x, check)
+        if x.shape[1] > plan.count:
             select = select_separate if separate else select_cover
             chosen = select(problem, x, check, plan.count)
             x = x.gather(1, chosen[..., None, None].expand(-1, -1, *x.shape[2:]))
             note("select", x, problem.check(x, piece))
         kept.append(x)
     result = torch.cat(kept)
-    draws = {"draw": plan.drawn, "refine": plan.drawn, "search": plan.drawn, "select": plan.count}
+    draws = {"draw": plan.drawn, "refine": plan.drawn, "search": plan.drawn, "explore": plan.drawn + plan.explore}
+    draws["select"] = plan.count
     stages = {
         name: Stage(draws[name], *(value / max(conditions, 1) for value in rest))
         for name, (conditions, *rest) in sums.items()

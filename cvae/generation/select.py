@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cvae.metrics.coverage import ROWS, raster_rows
 from cvae.metrics.coverage_limit import greedy_cover
 from cvae.problems import Check, Problem
 
@@ -12,6 +13,8 @@ from cvae.problems import Check, Problem
 SEPARATION = 0.01
 #: a draw is an exact solution if its misfit is below this share of the gate; others pass without being solutions
 EXACT = 0.05
+#: how often each of a greedy choice is reconsidered
+EXCHANGES = 2
 
 
 def select_cover(problem: Problem, x: Tensor, check: Check, count: int) -> Tensor:
@@ -26,7 +29,53 @@ def select_cover(problem: Problem, x: Tensor, check: Check, count: int) -> Tenso
     Returns:
         Indices ``(batch, count)``.
     """
-    return greedy_cover(x, check.valid, count, problem.geometry.range)
+    chosen = greedy_cover(x, check.valid, count, problem.geometry.range)
+    return exchange(x, check.valid, chosen, problem.geometry.range)
+
+
+def exchange(
+    x: Tensor, valid: Tensor, chosen: Tensor, value_range: tuple[float, float], passes: int = EXCHANGES
+) -> Tensor:
+    """Improve a choice by exchanging one draw at a time for the one that then adds most.
+
+    The first of a greedy choice are made without knowing the last, so some can be replaced; coverage never falls.
+
+    Args:
+        x: draws ``(batch, draws, lines, points)``.
+        valid: bool ``(batch, draws)``; an invalid draw is never taken in.
+        chosen: indices ``(batch, count)``.
+        value_range: lowest and highest value of the raster.
+        passes: how often each is reconsidered.
+
+    Returns:
+        Indices ``(batch, count)``, all different.
+    """
+    batch, draws = valid.shape
+    every = torch.arange(batch, device=x.device)
+    row = raster_rows(x, value_range).flatten(2)
+    columns = torch.arange(row.shape[2], device=x.device)
+    # the same cells as numbers over the whole raster, to look up how often each is covered
+    cell = row + ROWS * columns
+    chosen = chosen.clone()
+    covered = torch.zeros(batch, ROWS * row.shape[2], dtype=torch.int16, device=x.device)
+    taken = torch.zeros(batch, draws, dtype=torch.bool, device=x.device).scatter_(1, chosen, True)
+    one = torch.ones(batch, row.shape[2], dtype=torch.int16, device=x.device)
+    for place in range(chosen.shape[1]):
+        covered.scatter_add_(1, cell[every, chosen[:, place]], one)
+    for _ in range(passes):
+        for place in range(chosen.shape[1]):
+            old = chosen[:, place]
+            covered.scatter_add_(1, cell[every, old], -one)
+            taken[every, old] = False
+            free = (covered == 0).gather(1, cell.flatten(1)).view(batch, draws, -1).sum(-1)
+            gain = torch.where(valid & ~taken, free, -1)
+            best = gain.argmax(1)
+            # an equal is no reason to change
+            best = torch.where(gain[every, best] > free[every, old], best, old)
+            chosen[:, place] = best
+            covered.scatter_add_(1, cell[every, best], one)
+            taken[every, best] = True
+    return chosen
 
 
 def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Tensor:

@@ -15,6 +15,7 @@ PLANS = {
     "refined": Plan(count=8, refine_steps=5),
     "chosen": Plan(count=8, pool=40),
     "all": Plan(count=8, pool=40, refine_steps=5),
+    "explored": Plan(count=8, pool=12, refine_steps=2, explore=10),
     "searched": Plan(count=8, pool=12, refine_steps=2, search=5_000),
 }
 
@@ -88,6 +89,7 @@ def test_stages_tell_what_each_left(problem, forward):
         model = Recorded(problem)
         found = generate(model, problem, y, plan)
         stages = {"plain": ["draw"], "refined": ["draw", "refine"], "chosen": ["draw", "select"]}
+        stages["explored"] = ["draw", "refine", "explore", "select"]
         stages["searched"] = ["draw", "refine", "search", "select"]
         assert list(found.stages) == stages.get(name, ["draw", "refine", "select"])
         assert found.evaluations == 4 * plan.drawn
