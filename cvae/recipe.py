@@ -38,17 +38,15 @@ class Decision:
 
     def explain(self) -> str:
         """The decision in plain words."""
-        solutions = (
-            "solutions of one y are separate points: a categorical latent"
-            if self.separate
-            else "solutions of one y form a continuum: a Gaussian latent and training with a tolerance on y"
-        )
-        gradient = (
-            f"the misfit points to the solution (alignment {self.alignment:.2f}): the y-term acts everywhere"
-            if self.y_term
-            else f"the misfit has false minima (alignment {self.alignment:.2f}): the y-term acts on near misses alone"
-        )
-        return f"{solutions}; {gradient}."
+        if self.separate:
+            solutions = "solutions of one y are separate points (model=auto takes a categorical latent)"
+        else:
+            solutions = "solutions of one y form a continuum (model=auto takes a Gaussian latent, y gets a tolerance)"
+        if self.y_term:
+            gradient = "the misfit points to the solution: by default the y-term acts everywhere"
+        else:
+            gradient = "the misfit has false minima: by default the y-term acts on near misses alone"
+        return f"{solutions}; {gradient} (alignment {self.alignment:.2f})."
 
 
 def decide(problem: Problem) -> Decision:
