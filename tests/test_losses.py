@@ -192,3 +192,22 @@ def test_the_shipped_losses_are_what_they_are_called(shipped, name, penalty):
     objective = instantiate(shipped(f"loss={name}").loss)
     assert objective.elementwise(torch.tensor(-2.0)).item() == penalty
     assert objective.y_scale == 0.05
+
+
+def test_a_saturating_y_term_pulls_near_misses_and_leaves_far_ones_alone():
+    y = torch.zeros(2, 1, 50)
+    x = torch.stack([torch.full((1, 2, 50), 0.1), torch.full((1, 2, 50), 100.0)]).requires_grad_()
+    made = Reconstruction(x, torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))
+    objective = Objective(mse, beta=0.0, wx=0.0, wy=1.0, y_saturation=4.0)
+    terms = objective(made, torch.zeros(2, 2, 50), y, lambda lines: lines[..., :1, :])
+    size = torch.tensor([0.1**2, 100.0**2])
+    torch.testing.assert_close(terms.y_term, size / (1 + size / 4))
+    (gradient,) = torch.autograd.grad(terms.total.sum(), x)
+    near, far = gradient.abs().amax((1, 2, 3))
+    assert near > 1000 * far
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_saturation_that_is_not_positive_is_refused(value):
+    with pytest.raises(ValueError, match=rf"loss\.y_saturation is {value}; it must be positive"):
+        Objective(mse, beta=1.0, wx=1.0, wy=1.0, y_saturation=value)

@@ -84,3 +84,48 @@ def test_the_last_epoch_is_kept_where_the_score_stays_zero(shipped, tmp_path):
     kept = torch.load(tmp_path / "run" / result["checkpoint"], weights_only=True)
     assert result["measures"]["val/score"] == 0
     assert kept["epoch"] == 2
+
+
+BIRDS = ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"]
+
+
+def test_files_of_separate_solutions_build(shipped, problem, tmp_path):
+    birds = problem(*BIRDS, pearson=0.8, rmse=0.1)
+    x = birds.geometry.to_lines(birds.geometry.sample(50, torch.Generator().manual_seed(0)))
+    file = tmp_path / "birds.pt"
+    torch.save([(a.T.unsqueeze(0), b.T) for a, b in zip(x, birds.forward(x), strict=True)], file)
+    cfg = shipped(
+        "data=lines_file", "data.forward=['cos(49*x0 + 42*x1)','cos(56*x0 + 63*x1)']", small=[],
+    )  # fmt: skip
+    cfg.data.source.train, cfg.data.source.held_out = str(file), 10
+    data, model = build(cfg)
+    assert cfg.recipe.separate is True
+    assert len(data.splits.train.x) == 30
+    assert model.network.latent_dim == 256
+
+
+def test_latent_dim_is_not_dropped_in_silence(shipped):
+    _, model = build(shipped("model.latent_dim=3"))
+    assert model.network.latent_dim == 3
+    with pytest.raises(ValueError, match=r"model\.latent_dim is 3, but solutions are separate"):
+        build(shipped("data=two_birds", "model.latent_dim=3"))
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("val/score", "max"), ("val/rmse", "min"), ("val/loss", "min")])
+def test_the_optimized_measure_knows_its_direction(shipped, metric, mode):
+    cfg = shipped(f"optimized_metric={metric}")
+    build(cfg)
+    assert cfg.optimized_mode == mode
+
+
+def test_a_measure_that_the_problem_does_not_have_cannot_be_optimized(shipped):
+    with pytest.raises(ValueError, match=r"optimized_metric is 'val/mode_recall', which is not measured"):
+        build(shipped("optimized_metric=val/mode_recall"))
+
+
+def test_a_plan_beyond_plain_draws_is_carried_out_on_the_test_conditions(shipped, tmp_path):
+    cfg = shipped("generation=complete", "generation.search=0", "trainer.max_epochs=1")
+    train(cfg, tmp_path / "run")
+    measures = json.loads((tmp_path / "run" / "result.json").read_text())["measures"]
+    assert measures["test/select/valid"] >= measures["test/draw/valid"]
+    assert measures["test/select/coverage"] > 0
