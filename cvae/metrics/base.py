@@ -11,12 +11,8 @@ from torchmetrics import Metric
 from cvae.problems import Check
 
 
-class MeanOverConditions(Metric):
-    """Mean over conditions of a per-condition measure; exact over batches and processes.
-
-    A subclass gives :meth:`measure`. All measures are updated alike, with the draws and their check, so they work
-    in one :class:`torchmetrics.MetricCollection`.
-    """
+class RunningMean(Metric):
+    """A sum over conditions and their number; exact over batches and processes."""
 
     full_state_update = False
     is_differentiable = False
@@ -28,6 +24,18 @@ class MeanOverConditions(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
+    def compute(self) -> Tensor:
+        """The mean over all conditions so far; nan if there were none."""
+        return (self.total / self.count).float()
+
+
+class MeanOverConditions(RunningMean):
+    """Mean over conditions of a per-condition measure.
+
+    A subclass gives :meth:`measure`. All measures are updated alike, with the draws and their check, so they work
+    in one :class:`torchmetrics.MetricCollection`.
+    """
+
     @abstractmethod
     def measure(self, x: Tensor, check: Check) -> Tensor:
         """Per-condition values ``(batch,)`` of draws ``(batch, draws, lines, points)`` and their check."""
@@ -38,7 +46,3 @@ class MeanOverConditions(Metric):
             raise ValueError(f"{tuple(x.shape)} draws do not go with a check of {tuple(check.valid.shape)}.")
         self.total += self.measure(x, check).double().sum()
         self.count += len(x)
-
-    def compute(self) -> Tensor:
-        """The mean over all conditions so far; nan if there were none."""
-        return (self.total / self.count).float()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from cvae.metrics.base import RunningMean
 from cvae.metrics.coverage import coverage
 from cvae.metrics.coverage_limit import greedy_cover
 from cvae.problems import Check, LineGeometry
@@ -36,31 +36,21 @@ def coverage_ratio(swept: Tensor, limit: Tensor) -> Tensor:
     return torch.where(limit > 0, swept / limit, torch.nan)
 
 
-class CoverageRatio(Metric):
+class CoverageRatio(RunningMean):
     """Mean of :func:`coverage_ratio` over the conditions that have a limit.
 
     Args:
         value_range: lowest and highest value of the raster.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
-    total: Tensor
-    count: Tensor
 
     def __init__(self, value_range: tuple[float, float]) -> None:
         super().__init__()
         self.value_range = value_range
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, x: Tensor, check: Check, limit: Tensor) -> None:
         """Add draws ``(batch, draws, lines, points)``, their check and their limits ``(batch,)``."""
         ratio = coverage_ratio(coverage(x, check.valid, self.value_range), limit)
         self.total += ratio.nansum().double()
         self.count += (~ratio.isnan()).sum()
-
-    def compute(self) -> Tensor:
-        """The mean; nan if no condition had a limit."""
-        return (self.total / self.count).float()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from cvae.metrics.base import RunningMean
 
 
 def mode_recall(endpoints: Tensor, valid: Tensor, reference: Tensor) -> Tensor:
@@ -26,19 +27,10 @@ def mode_recall(endpoints: Tensor, valid: Tensor, reference: Tensor) -> Tensor:
     return nearest.unique().numel() / reference.new_tensor(float(len(reference)))
 
 
-class ModeRecall(Metric):
+class ModeRecall(RunningMean):
     """Mean of :func:`mode_recall` over the conditions that have reference solutions."""
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, endpoints: Tensor, valid: Tensor, references: Sequence[Tensor]) -> None:
         """Add draws' endpoints ``(batch, draws, lines, 2)``, their validity and one reference set per condition."""
@@ -47,7 +39,3 @@ class ModeRecall(Metric):
             if not recall.isnan():
                 self.total += recall.double()
                 self.count += 1
-
-    def compute(self) -> Tensor:
-        """The mean; nan if no condition had a reference set."""
-        return (self.total / self.count).float()
