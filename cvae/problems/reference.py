@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 VERSION = 2
 POOL = 2_000_000
 BLOCK = 50_000
-#: solutions kept of a continuum; the limit that a greedy choice of 30 reaches grows slowly with it, on product
-#: .483 for 2,000, .493 for 4,000, .506 for 20,000, .511 for 60,000: a coverage ratio is to be read with that in mind
+#: solutions kept of a continuum; the limit that a greedy choice of 30 reaches still grows slowly with it
 KEPT = 4_000
 #: an isolated solution is known to this distance (RMS over endpoints, as a share of the range)
 SEPARATION = 0.01
