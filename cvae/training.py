@@ -236,10 +236,3 @@ def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: d
             # Lightning wrote it, empty, at the start
             Path(logger.log_dir, logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
             logger.save()
-
-
-def machine() -> str:
-    """What a result was measured on, in a few words."""
-    threads = torch.get_num_threads()
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.machine()
-    return f"{device}, {threads} threads"

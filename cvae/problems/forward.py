@@ -113,15 +113,13 @@ def forward_from_config(config: Sequence[str] | Mapping[str, Any], geometry: Lin
     if not isinstance(target, str):
         raise ValueError("data.forward must be a list of expressions or {_target_: package.function}.")
     try:
+        # a function named alone is the operator itself; anything else is called, and gives it
         function = hydra.utils.get_method(target) if len(settings) == 1 else None
-    except Exception:
-        function = None
-    try:
         if function is None or isinstance(function, type):
             function = hydra.utils.instantiate(settings)
     except Exception as error:
         raise ValueError(
-            f"data.forward: {target} cannot be imported or built: {error}. "
+            f"data.forward: {target} cannot be imported or built: {' '.join(str(error).split())}. "
             "Give the dotted path of a function on the Python path."
         ) from error
     if not callable(function):
