@@ -11,9 +11,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from cvae.training import RESULT, build, train
@@ -23,18 +25,23 @@ OVERRIDES = "overrides.json"
 EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LOCAL_RANK")
 
 
-def run(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+def run(
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None, callbacks: Sequence[Callback] = ()
+) -> float:
     """Train in this process, or in as many as the trainer's config names.
 
     Args and return value: see :func:`cvae.training.train`.
 
     Raises:
         ChildProcessError: if one of several processes fails.
+        ValueError: for ``callbacks`` with several processes, which get plain data only.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     processes = wanted_processes(cfg)
     if processes <= 1:
-        return train(cfg, run_dir, overrides)
+        return train(cfg, run_dir, overrides, callbacks)
+    if callbacks:
+        raise ValueError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
     # here first, so that a mistake in the config is reported once and in full before any process starts
     build(cfg)
     (run_dir / CONFIG).write_text(OmegaConf.to_yaml(cfg))

@@ -6,7 +6,7 @@ import logging
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -42,13 +42,16 @@ DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler",
 NOISE = (".*LeafSpec.*", ".*sync_dist=True.*", ".*smaller than the logging interval.*")
 
 
-def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+def train(
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None, callbacks: Sequence[Callback] = ()
+) -> float:
     """Train, test and record one model.
 
     Args:
         cfg: the composed config.
         run_dir: the run's own folder; nothing is written elsewhere.
         overrides: what the user changed, for the record.
+        callbacks: further ones, beside those of the config.
 
     Returns:
         The value of ``cfg.optimized_metric`` for the model that was kept.
@@ -65,7 +68,7 @@ def train(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) ->
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model = build(cfg)
-    callbacks: list[Callback] = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
+    callbacks = [*(instantiate(entry) for entry in cfg.callbacks.values() if entry is not None), *callbacks]
     loggers: list[Logger] = [instantiate(entry) for entry in cfg.logger.values() if entry is not None]
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
     settings = settings_of(cfg)

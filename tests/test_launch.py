@@ -51,7 +51,7 @@ def test_no_process_is_started_where_others_have_started_them(monkeypatch: pytes
 
 
 def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides: (run_dir, overrides))
+    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides, callbacks: (run_dir, overrides))
     assert run(shipped(), tmp_path / "run", ["seed=0"]) == (tmp_path / "run", ["seed=0"])
     assert (tmp_path / "run").is_dir()
 
