@@ -7,8 +7,9 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -173,24 +174,26 @@ def held_out(problem: Problem, count: int, seed: int) -> Batch:
     return simulate(problem, count, stream(seed, 99))
 
 
-def print_table(rows: Sequence[Row], title: str) -> None:
-    """Print rows as a table; columns that are empty throughout are left out."""
-    names = [field.name for field in fields(Row)]
-    shown = [name for name in names if any(getattr(row, name) is not None for row in rows)]
+def print_table(rows: Sequence[Any], title: str) -> None:
+    """Print rows, dataclasses of one kind, as a table; columns that are empty throughout are left out."""
+    shown = _columns(rows)
     table = Table(*shown, title=title)
     for row in rows:
-        values = asdict(row)
-        table.add_row(*(_cell(values[name]) for name in shown))
+        table.add_row(*(_cell(getattr(row, name)) for name in shown))
     Console(width=200).print(table)
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Any]) -> str:
     """The same table for a document."""
-    names = [field.name for field in fields(Row)]
-    shown = [name for name in names if any(getattr(row, name) is not None for row in rows)]
+    shown = _columns(rows)
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
     lines += ["| " + " | ".join(_cell(getattr(row, name)) for name in shown) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _columns(rows: Sequence[Any]) -> list[str]:
+    names = [field.name for field in fields(rows[0])]
+    return [name for name in names if any(getattr(row, name) is not None for row in rows)]
 
 
 def _cell(value: object) -> str:

@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
                 from cvae.baselines.npe import NPE
 
                 started = time.perf_counter()
-                return NPE(problem, cfg.simulations, cfg.seed), time.perf_counter() - started
+                return NPE(problem, cfg.simulations, cfg.seed, cfg.npe_epochs), time.perf_counter() - started
             return (Rejection(problem, budget) if method == "rejection" else PriorDraws(problem)), 0.0
 
         rows: list[Row] = []

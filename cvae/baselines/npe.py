@@ -28,10 +28,11 @@ class NPE:
         ImportError: without sbi; the message names the extra.
     """
 
-    def __init__(self, problem: Problem, simulations: int = 100_000, seed: int = 0, max_epochs: int = 20) -> None:
+    def __init__(self, problem: Problem, simulations: int = 100_000, seed: int = 0, max_epochs: int = 40) -> None:
         try:
             from sbi.inference import NPE_C
             from sbi.utils import BoxUniform
+            from sbi.utils.tracking import TensorBoardTracker
         except ImportError:
             raise ImportError("the NPE baseline needs the package sbi: pip install 'cvae[bench]'.") from None
         self.problem = problem
@@ -42,11 +43,10 @@ class NPE:
         low, high = geometry.range
         logging.getLogger("sbi").setLevel(logging.WARNING)
         prior = BoxUniform(torch.full((theta.shape[1],), low - 1e-3), torch.full((theta.shape[1],), high + 1e-3))
-        # without a writer of ours sbi leaves a folder sbi-logs where the user stands
+        # without a tracker of ours sbi leaves a folder sbi-logs where the user stands
         with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
-            estimator: Any = NPE_C(
-                prior=prior, density_estimator="nsf", show_progress_bars=False, summary_writer=writer
-            )
+            tracker = TensorBoardTracker(writer)
+            estimator: Any = NPE_C(prior=prior, density_estimator="nsf", show_progress_bars=False, tracker=tracker)
             estimator.append_simulations(theta, batch.y.flatten(1))
             self.flow: Any = estimator.train(training_batch_size=512, max_num_epochs=max_epochs)
 

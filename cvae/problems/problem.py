@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cvae.problems.forward import ForwardOperator, forward_from_config
+from cvae.problems.forward import CallableForward, ForwardOperator, forward_from_config
 from cvae.problems.geometry import LineGeometry, geometry_from_config
 
 RANGE_TOLERANCE = 1e-6
@@ -98,8 +98,18 @@ class Problem:
 
     @property
     def digest(self) -> str:
-        """Short hash of :attr:`config`, for caches."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+        """Short hash of :attr:`config`, for caches; of a callable also what it returns, since its code may change."""
+        described = json.dumps(self.config, sort_keys=True)
+        if isinstance(self.forward, CallableForward):
+            described += self._behaviour()
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def _behaviour(self) -> str:
+        endpoints = self.geometry.sample(16, torch.Generator().manual_seed(0))
+        values = self.forward(self.geometry.to_lines(endpoints)).flatten().tolist()
+        # digits that another processor would round otherwise are left out
+        return " ".join(f"{value:.4g}" for value in values)
 
     def misfit(self, x: Tensor, y: Tensor) -> Tensor:
         """Largest RMSE over the conditions, ``(...,)``, of ``x`` ``(..., lines, points)`` against ``y``

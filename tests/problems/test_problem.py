@@ -1,5 +1,8 @@
+import importlib
 import json
 import math
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +227,24 @@ def test_the_config_builds_the_same_problem(problem):
 def test_the_digest_tells_problems_apart(problem):
     made = [problem(), problem("x1 * x0"), problem(points=49), problem(rmse=0.1), problem(range=(0, 2))]
     assert len({entry.digest for entry in made}) == len(made)
+
+
+def test_the_digest_of_a_callable_changes_with_its_code(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digests = []
+    for source in (
+        "x[..., :1, :] * x[..., 1:, :]",
+        "x[..., :1, :] * x[..., 1:, :] ** 1.1",
+        "x[..., 1:, :] * x[..., :1, :]",
+    ):
+        (tmp_path / "changing.py").write_text(f"def f(x):\n    return {source}\n")
+        monkeypatch.delitem(sys.modules, "changing", raising=False)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        gates = {"pearson": 0.9, "rmse": 0.05}
+        made = Problem.from_config(50, ["falling", "rising"], [0, 1], {"_target_": "changing.f"}, gates)
+        digests.append(made.digest)
+    sys.modules.pop("changing")
+    assert digests[0] != digests[1]
+    # other words for the same function
+    assert digests[0] == digests[2]
