@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from cvae.ranks import shared_name
+
 
 def _count(entries: Any) -> int:
     """Length of a list; 1 for anything else (a callable forward operator, whose true count is checked later)."""
@@ -20,8 +22,16 @@ def _when(decided: Any, value: Any, otherwise: Any) -> Any:
     return value if decided is True else otherwise
 
 
+def _unmixed(precision: Any) -> bool:
+    """Whether the trainer computes in one precision; with a mixed one, Lightning refuses to clip the gradients of a
+    fused optimiser."""
+    return str(precision) in ("32", "64") or str(precision).endswith("-true")
+
+
 OmegaConf.register_new_resolver("count", _count, replace=True)
 OmegaConf.register_new_resolver("when", _when, replace=True)
+OmegaConf.register_new_resolver("shared_name", shared_name, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("unmixed", _unmixed, replace=True)
 
 
 def plain(node: Any) -> Any:

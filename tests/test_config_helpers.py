@@ -31,6 +31,14 @@ def test_count_is_the_length_of_a_list_and_one_otherwise(entries, count):
     assert OmegaConf.create({"a": entries, "n": "${count:${a}}"}).n == count
 
 
+@pytest.mark.parametrize(
+    ("precision", "fused"),
+    [("32-true", True), (32, True), ("64-true", True), ("bf16-mixed", False), ("16-mixed", False), (16, False)],
+)
+def test_the_optimiser_is_fused_where_gradients_can_be_clipped(shipped, precision, fused):
+    assert shipped(f"trainer.precision={precision}").optimizer.fused is fused
+
+
 def test_the_digest_tells_settings_apart_and_not_their_order():
     assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
     others = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": None}, {"a": [1]}, {"b": 1}, {}]
