@@ -122,13 +122,7 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
     cfg.data.directions = list(data.problem.geometry.directions)
     recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
-    known = measured(model)
-    if not data.evaluation["references"]:
-        known -= {"val/coverage_ratio", "val/mode_recall"}
-    elif not cfg.recipe.separate:
-        known -= {"val/mode_recall"}
-    else:
-        known -= {"val/coverage_ratio"}
+    known = measured_here(cfg, data, model)
     if cfg.optimized_metric not in known:
         raise ValueError(
             f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
@@ -146,6 +140,14 @@ def measured(model: CVAE) -> set[str]:
     terms = {f"{stage}/{term}" for stage in ("train", "val") for term in TERMS}
     extra = {"train/lr", "val/active_units", "val/information", "val/coverage_ratio", "val/mode_recall"}
     return terms | extra | {str(name) for name in model.val_metrics.keys(keep_base=False)}
+
+
+def measured_here(cfg: DictConfig, data: LineTriples, model: CVAE) -> set[str]:
+    """Names of what is measured of ``model`` on the problem of ``cfg``, whose recipe is settled."""
+    known = measured(model)
+    if not data.evaluation["references"]:
+        return known - {"val/coverage_ratio", "val/mode_recall"}
+    return known - ({"val/coverage_ratio"} if cfg.recipe.separate else {"val/mode_recall"})
 
 
 @contextmanager
