@@ -8,6 +8,7 @@ processes get the one config that is already composed, from the run's folder, an
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -18,11 +19,11 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from cvae.ranks import rank, started_together
 from cvae.training import RESULT, build, train
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
-EXTERNAL = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "LOCAL_RANK")
 
 
 def run(
@@ -39,6 +40,9 @@ def run(
     run_dir.mkdir(parents=True, exist_ok=True)
     processes = wanted_processes(cfg)
     if processes <= 1:
+        if rank() > 0:
+            # the other processes would only repeat the first one
+            logging.getLogger().setLevel(logging.WARNING)
         return train(cfg, run_dir, overrides, callbacks)
     if callbacks:
         raise ValueError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
@@ -59,7 +63,7 @@ def run(
 def wanted_processes(cfg: DictConfig) -> int:
     """Processes to start here; 1 if someone (torchrun, SLURM) has started them already."""
     trainer = cfg.trainer
-    if any(name in os.environ for name in EXTERNAL) or not str(trainer.get("strategy", "auto")).startswith("ddp"):
+    if started_together() or not str(trainer.get("strategy", "auto")).startswith("ddp"):
         return 1
     devices = trainer.devices
     if isinstance(devices, int) and devices > 0:

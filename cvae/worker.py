@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import cast
@@ -12,6 +11,7 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from cvae.launch import CONFIG, OVERRIDES
+from cvae.ranks import rank
 from cvae.training import train
 
 LOG = "train.log"
@@ -27,7 +27,7 @@ def main() -> None:
 
 def set_up_logging(run_dir: Path) -> None:
     """Log as Hydra does in a run of one process; the other processes would only repeat the first one."""
-    first = os.environ.get("RANK", "0") == "0"
+    first = rank() == 0
     logging.basicConfig(
         level=logging.INFO if first else logging.WARNING,
         format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",

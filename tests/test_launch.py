@@ -12,12 +12,12 @@ import torch
 from omegaconf import OmegaConf
 
 from cvae import launch
-from cvae.launch import EXTERNAL, run, wanted_processes
+from cvae.launch import run, wanted_processes
 
 
 @pytest.fixture(autouse=True)
 def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in EXTERNAL:
+    for name in ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
 
@@ -43,11 +43,23 @@ def test_processes_are_as_many_as_the_trainer_names(
     assert wanted_processes(OmegaConf.create({"trainer": trainer})) == processes
 
 
-@pytest.mark.parametrize("variable", EXTERNAL)
-def test_no_process_is_started_where_others_have_started_them(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, "1")
+@pytest.mark.parametrize(
+    ("variable", "value", "processes"),
+    [
+        ("TORCHELASTIC_RUN_ID", "none", 1),
+        ("LOCAL_RANK", "0", 1),
+        ("SLURM_STEP_NUM_TASKS", "2", 1),
+        # one task of SLURM with several GPUs; and a batch script that was given two tasks but has not called srun
+        ("SLURM_STEP_NUM_TASKS", "1", 2),
+        ("SLURM_NTASKS", "2", 2),
+    ],
+)
+def test_no_process_is_started_where_others_have_started_them(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, processes: int
+) -> None:
+    monkeypatch.setenv(variable, value)
     trainer = {"strategy": "ddp", "accelerator": "cpu", "devices": 2}
-    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == 1
+    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == processes
 
 
 def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
