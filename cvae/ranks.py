@@ -36,7 +36,7 @@ def shared_name(name: str) -> str:
 def _first_of_torchrun(name: str) -> str:
     from datetime import timedelta
 
-    from torch.distributed.distributed_c10d import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # a name of C++, which stubs do not export
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=TIMEOUT_S))
