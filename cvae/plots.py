@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 INVALID = "0.75"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, with a canvas of its own."""
     # built without pyplot: no global state, no window, safe in threads and tests
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ def solutions_figure(problem: Problem, x: Tensor, y: Tensor, check: Check) -> Fi
     """
     lines, conditions, gate = problem.geometry.lines, problem.forward.conditions, problem.gates.rmse
     columns = lines + conditions
-    figure = _figure(2.7 * columns, 2.0 * len(y) + 0.3)
+    figure = new_figure(2.7 * columns, 2.0 * len(y) + 0.3)
     axes = figure.subplots(len(y), columns, squeeze=False, sharex=True)
     fitted = problem.forward(x).detach().float().cpu().numpy()
     solutions, observed = x.detach().float().cpu().numpy(), y.detach().float().cpu().numpy()
@@ -104,7 +105,7 @@ def categories_figure(codes: Tensor, endpoints: Tensor) -> Figure:
     # neighbouring numbers mean nothing, so their colours must not look alike
     colours = np.random.default_rng(0).permutation(codes.shape[1])[chosen]
     lines = places.shape[1]
-    figure = _figure(3.9 * lines, 3.6)
+    figure = new_figure(3.9 * lines, 3.6)
     for line, axis in enumerate(figure.subplots(1, lines, squeeze=False)[0]):
         axis.scatter(places[:, line, 0], places[:, line, 1], c=colours, s=6, cmap="nipy_spectral")
         axis.set_xlabel(f"left endpoint of x{line}")
@@ -124,7 +125,7 @@ def latent_figure(codes: Tensor, endpoints: Tensor) -> Figure:
     order = np.argsort(-values.var(axis=0), kind="stable")
     first, second = order[0], order[min(1, len(order) - 1)]
     lines = colours.shape[1]
-    figure = _figure(4.2 * lines, 3.6)
+    figure = new_figure(4.2 * lines, 3.6)
     for line, axis in enumerate(figure.subplots(1, lines, squeeze=False)[0]):
         points = axis.scatter(values[:, first], values[:, second], c=colours[:, line, 0], s=5, cmap="viridis")
         axis.set_xlabel(f"z[{first}]")
