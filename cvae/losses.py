@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cvae.networks.base import Reconstruction
+from cvae.partials import plain_call
 from cvae.schedules import geometric, linear_warmup
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -92,7 +93,7 @@ class Objective:
             raise ValueError(f"loss.y_scale is {y_scale}; it must be positive.")
         if wx == 0 and wy == 0:
             raise ValueError("loss.wx and loss.wy are both 0; nothing would be reconstructed.")
-        self.elementwise = elementwise
+        self.elementwise = plain_call(elementwise)
         self.beta, self.wx, self.wy = beta, wx, wy
         self.y_scale = y_scale
         self.warmup_steps = warmup_steps

@@ -21,6 +21,7 @@ from cvae.evaluation import Drawn, draw_and_check
 from cvae.losses import LossTerms, Objective
 from cvae.metrics import ActiveUnits, AgainstReferences, line_metrics
 from cvae.networks import LatentNetwork, Reconstruction
+from cvae.partials import plain_call
 from cvae.problems import Problem
 from cvae.seeds import stream
 
@@ -70,7 +71,7 @@ class CVAE(LightningModule):
             raise ValueError(f"evaluation.temperature is {temperature}; it must be positive.")
         self.temperature = temperature
         self.make_optimizer = optimizer
-        self.schedule = schedule
+        self.schedule = plain_call(schedule) if schedule is not None else None
         self.seed = seed
         self.config = dict(config) if config is not None else None
         self._sums: dict[str, list[Tensor]] = {}
@@ -145,6 +146,22 @@ class CVAE(LightningModule):
         if stage == "fit" and self.trainer.ckpt_path is None:
             train: Batch = self._data.splits.train
             self.network.fit_scale(train.x, train.y)
+
+    def on_train_epoch_start(self) -> None:
+        self._seed_noise(self.current_epoch)
+
+    def on_validation_start(self) -> None:
+        # within a training it would give the steps after it the noise of other steps again
+        if self.trainer.state.fn != "fit":
+            self._seed_noise(0, 0)
+
+    def on_test_start(self) -> None:
+        self._seed_noise(0, 1)
+
+    def _seed_noise(self, *keys: int) -> None:
+        """Start the generator that the posterior is sampled with, so that a training that is resumed at an epoch goes
+        on as one that was not interrupted, and each process has noise of its own."""
+        torch.manual_seed(stream(self.seed, *keys, self.global_rank, 4).initial_seed())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         beta = self.objective.beta_at(self.global_step, self._total_steps)
