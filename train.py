@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import cvae.config  # noqa: F401 - registers the resolvers that the configs use
@@ -17,10 +19,15 @@ def main(cfg: DictConfig) -> float:
     """Run one job; Hydra hands the return value to a sweeper."""
     from cvae.errors import user_message
     from cvae.launch import run
+    from cvae.sweeps import attempt
 
     hydra_cfg = HydraConfig.get()
+    run_dir, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+    job = partial(run, cfg, run_dir, overrides)
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return attempt(job, run_dir, overrides)
     try:
-        return run(cfg, Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+        return job()
     except Exception as error:
         message = user_message(error)
         if message is None:

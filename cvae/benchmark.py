@@ -18,7 +18,6 @@ from rich.table import Table
 from torch import Tensor
 
 from cvae import CVAE, recipe
-from cvae.config import digest
 from cvae.data import Batch, simulate
 from cvae.evaluation import Drawn
 from cvae.generation import Model, Plan, Solutions, generate
@@ -26,8 +25,8 @@ from cvae.launch import run
 from cvae.metrics import AgainstReferences, line_metrics
 from cvae.problems import Problem
 from cvae.problems.reference import ReferenceSet
+from cvae.runs import RESULT
 from cvae.seeds import stream
-from cvae.training import RESULT, settings_of
 
 
 @dataclass(frozen=True)
@@ -141,15 +140,8 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
         cfg: composed training config.
         run_dir: the run's folder.
     """
-    path = run_dir / RESULT
-    wanted = digest(settings_of(cfg))
-    mark = run_dir / "asked.json"
-    if not (path.is_file() and mark.is_file() and json.loads(mark.read_text()) == wanted):
-        # a training that is cut short leaves no mark, so that nobody takes its folder for another's
-        mark.unlink(missing_ok=True)
-        run(cfg, run_dir)
-        mark.write_text(json.dumps(wanted))
-    result = json.loads(path.read_text())
+    run(cfg, run_dir, replace=True)
+    result = json.loads((run_dir / RESULT).read_text())
     return CVAE.load(run_dir / result["checkpoint"]), float(result["fit_s"])
 
 

@@ -7,6 +7,7 @@ processes get the one config that is already composed, from the run's folder, an
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -19,44 +20,131 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from cvae import runs
+from cvae.checkpoint_files import resumable
+from cvae.checks import check_numbers
+from cvae.errors import clear_disk_errors, user_message
+from cvae.files import replacing
+from cvae.locks import locked
 from cvae.ranks import rank, started_together
-from cvae.training import RESULT, build, train
+from cvae.training import build, settings_of, train
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
 
 
 def run(
-    cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None, callbacks: Sequence[Callback] = ()
+    cfg: DictConfig,
+    run_dir: Path,
+    overrides: list[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    replace: bool = False,
 ) -> float:
     """Train in this process, or in as many as the trainer's config names.
 
-    Args and return value: see :func:`cvae.training.train`.
+    A run that has finished in ``run_dir`` with the same config is not repeated, and one that was interrupted goes on
+    from its last epoch.
+
+    Args:
+        cfg: the composed config; it is not changed.
+        run_dir: the run's own folder; this process holds it until the end.
+        overrides: what the user changed, for the record.
+        callbacks: further ones, beside those of the config; for one process only.
+        replace: remove a run with another config from ``run_dir``, instead of refusing.
+
+    Returns:
+        The value of ``cfg.optimized_metric`` for the model that was kept.
 
     Raises:
         ChildProcessError: if one of several processes fails.
-        ValueError: for ``callbacks`` with several processes, which get plain data only.
+        cvae.errors.DiskError: if the disk is full or cannot be written to.
+        cvae.locks.FolderInUseError: if another process works in ``run_dir``.
+        cvae.runs.FolderTakenError: if ``run_dir`` holds a run with another config.
+        ValueError: for a config that makes no sense, and for ``callbacks`` with several processes, which get plain
+            data only.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    processes = wanted_processes(cfg)
-    if processes <= 1:
+    check_numbers(cfg)
+    cfg = copy.deepcopy(cfg)
+    with clear_disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
-            # the other processes would only repeat the first one
+            # the other processes would only repeat the first one, which holds the folder and writes to it
             logging.getLogger().setLevel(logging.WARNING)
-        return train(cfg, run_dir, overrides, callbacks)
-    if callbacks:
+            return _continue(cfg, run_dir, overrides, callbacks, None)
+        with locked(run_dir) as lock:
+            if replace and not runs.is_free_for(run_dir, runs.identify(settings_of(cfg))):
+                runs.clear(run_dir)
+            return _continue(cfg, run_dir, overrides, callbacks, lock)
+
+
+def _continue(
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callbacks: Sequence[Callback], lock: int | None
+) -> float:
+    """Do what is left to do of a run."""
+    config_hash = runs.identify(settings_of(cfg))
+    reached = runs.finished_value(run_dir, config_hash)
+    if reached is not None:
+        log.info("%s: finished already (%s %.4g), skipped.", run_dir, cfg.optimized_metric, reached)
+        return reached
+    if not runs.is_free_for(run_dir, config_hash):
+        build(cfg)
+        raise runs.taken(run_dir, settings_of(cfg))
+    start = runs.Start(config_hash, resumable(run_dir / runs.LAST))
+    if start.checkpoint is not None:
+        log.info("%s: interrupted before; it goes on from %s.", run_dir, runs.LAST)
+    elif rank() == 0 and runs.read(run_dir) is not None:
+        # what is there is of this run or of one that failed before its first epoch ended
+        runs.clear(run_dir)
+    processes = wanted_processes(cfg)
+    if processes > 1 and callbacks:
         raise ValueError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
+    try:
+        if processes > 1:
+            return _train_in_processes(cfg, run_dir, overrides, start, processes, lock)
+        return train(cfg, run_dir, overrides, callbacks, start)
+    except Exception as error:
+        if rank() == 0:
+            record_failure(run_dir, error)
+        raise
+
+
+def record_failure(run_dir: Path, error: Exception) -> None:
+    """Note in the record of a run that has begun why it ended."""
+    try:
+        with clear_disk_errors(run_dir):
+            raise error
+    except Exception as told:
+        message = user_message(told)
+    try:
+        found = runs.read(run_dir)
+        if found is not None and found["status"] == runs.RUNNING:
+            runs.mark_failed(run_dir, found["config_hash"], error, message)
+    except OSError as second:
+        log.warning("%s: the failure could not be noted there (%s).", run_dir, second)
+
+
+def _train_in_processes(
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: runs.Start, processes: int, lock: int | None
+) -> float:
     # here first, so that a mistake in the config is reported once and in full before any process starts
     build(cfg)
-    (run_dir / CONFIG).write_text(OmegaConf.to_yaml(cfg))
-    (run_dir / OVERRIDES).write_text(json.dumps(overrides or []))
-    (run_dir / RESULT).unlink(missing_ok=True)
+    runs.mark_running(run_dir, start, settings_of(cfg), overrides)
+    for name, text in ((CONFIG, OmegaConf.to_yaml(cfg)), (OVERRIDES, json.dumps(overrides or []))):
+        with replacing(run_dir / name) as temporary:
+            temporary.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    done = subprocess.run([*command, "-m", "cvae.worker", str(run_dir)], env=environment, check=False)
-    if done.returncode != 0 or not (run_dir / RESULT).is_file():
+    done = subprocess.run(
+        [*command, "-m", "cvae.worker", str(run_dir)],
+        # they hold the folder too, should this process be killed and leave them behind
+        env=environment, check=False, pass_fds=() if lock is None else (lock,),
+    )  # fmt: skip
+    record = runs.read(run_dir) or {}
+    if done.returncode != 0 or record.get("status") != runs.FINISHED:
         raise ChildProcessError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
-    value: float = json.loads((run_dir / RESULT).read_text())["value"]
+    value: float = record["value"]
     return value
 
 

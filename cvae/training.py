@@ -21,16 +21,20 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, open_dict
 
 from cvae import __version__, recipe
-from cvae.config import digest, flatten, plain
+from cvae.callbacks import Continuation
+from cvae.checkpoint_files import WholeCheckpoints, step_of
+from cvae.checks import check_numbers
+from cvae.config import flatten, plain
 from cvae.data import LineTriples
 from cvae.files import write_json
 from cvae.generation import Plan, generate
+from cvae.loggers import build_loggers
 from cvae.module import CVAE, TERMS
+from cvae.ranks import rank
 from cvae.report import print_summary
+from cvae.runs import FINISHED, RESULT, Start, identify, mark_running, timestamp
 
 log = logging.getLogger(__name__)
-
-RESULT = "result.json"
 
 LOWER_IS_BETTER = {*TERMS, "rmse"}
 
@@ -43,7 +47,11 @@ NOISE = (".*LeafSpec.*", ".*sync_dist=True.*", ".*smaller than the logging inter
 
 
 def train(
-    cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None, callbacks: Sequence[Callback] = ()
+    cfg: DictConfig,
+    run_dir: Path,
+    overrides: list[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    start: Start | None = None,
 ) -> float:
     """Train, test and record one model.
 
@@ -52,6 +60,7 @@ def train(
         run_dir: the run's own folder; nothing is written elsewhere.
         overrides: what the user changed, for the record.
         callbacks: further ones, beside those of the config.
+        start: where to go on; None begins at the beginning, whatever the folder holds.
 
     Returns:
         The value of ``cfg.optimized_metric`` for the model that was kept.
@@ -60,6 +69,8 @@ def train(
         ValueError: for a config that makes no sense; the message names the entry.
     """
     started = time.time()
+    check_numbers(cfg)
+    start = start or Start(identify(settings_of(cfg)))
     # Lightning resolves links, and paths below the folder must stay so
     run_dir = run_dir.resolve()
     with open_dict(cfg):
@@ -68,20 +79,23 @@ def train(
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model = build(cfg)
-    callbacks = [*(instantiate(entry) for entry in cfg.callbacks.values() if entry is not None), *callbacks]
-    loggers: list[Logger] = [instantiate(entry) for entry in cfg.logger.values() if entry is not None]
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=run_dir)
+    continuation = Continuation()
+    own = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
+    loggers = build_loggers(cfg.logger.values(), step_of(start.checkpoint))
+    trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation], loggers)
     settings = settings_of(cfg)
-
     plan = generation_plan(cfg)
     # searched before the clock of the training starts; later calls find them in the cache
     data.references("validation")
+    if rank() == 0:
+        mark_running(run_dir, start, settings, overrides)
     with quiet():
         fit_started = time.time()
-        trainer.fit(model, datamodule=data)
-        fit_s = time.time() - fit_started
+        trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+        fit_s = continuation.earlier_s + time.time() - fit_started
         kept = kept_checkpoint(trainer)
-        measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # none are new where all epochs had been done
+        measures = continuation.measures | {name: float(value) for name, value in trainer.callback_metrics.items()}
         measures |= kept_measures(trainer, model, data, kept)
         if cfg.test:
             trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
@@ -91,23 +105,33 @@ def train(
             measures |= generated_measures(model, data, plan)
         _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
         result = {
-            "status": "finished",
+            "status": FINISHED,
             "optimized_metric": cfg.optimized_metric,
             "value": measures[cfg.optimized_metric],
             "measures": measures,
             "checkpoint": str(Path(kept).relative_to(run_dir)) if kept else None,
             "seed": cfg.seed,
             "overrides": overrides or [],
-            "duration_s": round(time.time() - started, 2),
+            "duration_s": round(continuation.earlier_s + time.time() - started, 2),
             "fit_s": round(fit_s, 2),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "resumed": continuation.resumed,
+            "finished": timestamp(),
             "versions": versions(),
-            "config_hash": digest(settings),
+            "config_hash": start.config_hash,
             "config": settings,
         }
         write_json(run_dir / RESULT, result)
         print_summary(measures, run_dir, kept)
     return measures[cfg.optimized_metric]
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """The trainer that ``cfg`` describes."""
+    plugins = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
+    trainer: Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=plugins, default_root_dir=run_dir
+    )
+    return trainer
 
 
 def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:

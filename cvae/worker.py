@@ -10,7 +10,9 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from cvae.launch import CONFIG, OVERRIDES
+from cvae import runs
+from cvae.checkpoint_files import resumable
+from cvae.launch import CONFIG, OVERRIDES, record_failure
 from cvae.ranks import rank
 from cvae.training import train
 
@@ -18,11 +20,18 @@ LOG = "train.log"
 
 
 def main() -> None:
-    """Train with the config that lies in the run's folder."""
+    """Train with the config that lies in the run's folder, from the checkpoint in it if there is one."""
     run_dir = Path(sys.argv[1])
     set_up_logging(run_dir)
     cfg = cast(DictConfig, OmegaConf.load(run_dir / CONFIG))
-    train(cfg, run_dir, json.loads((run_dir / OVERRIDES).read_text()))
+    record = runs.read(run_dir) or {}
+    start = runs.Start(record["config_hash"], resumable(run_dir / runs.LAST))
+    try:
+        train(cfg, run_dir, json.loads((run_dir / OVERRIDES).read_text()), start=start)
+    except Exception as error:
+        if rank() == 0:
+            record_failure(run_dir, error)
+        raise
 
 
 def set_up_logging(run_dir: Path) -> None:

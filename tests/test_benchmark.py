@@ -5,12 +5,15 @@ from dataclasses import fields
 import pytest
 import torch
 
-from cvae import benchmark
+from cvae import benchmark, launch
 from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained
 from cvae.data import Simulation
+from cvae.files import write_json
 from cvae.generation import Plan
 from cvae.metrics import coverage
 from cvae.problems.reference import ReferenceSet
+from cvae.runs import mark_running
+from cvae.training import settings_of
 
 
 class Known:
@@ -124,19 +127,24 @@ def test_held_out_conditions_are_fixed_and_in_no_training(problem):
 @pytest.fixture
 def trainings(monkeypatch):
     """Stands in for trainings: notes the settings, and leaves what a training leaves."""
-    runs = []
+    done = []
 
-    def run(cfg, run_dir):
-        runs.append(cfg.trainer.max_epochs)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "best.ckpt").write_text(str(len(runs)))
+    def train(cfg, run_dir, overrides, callbacks, start):
+        done.append(cfg.trainer.max_epochs)
+        mark_running(run_dir, start, settings_of(cfg), overrides)
+        (run_dir / "checkpoints").mkdir(exist_ok=True)
+        (run_dir / "checkpoints" / "last.ckpt").write_text("of an epoch")
+        (run_dir / "best.ckpt").write_text(str(len(done)))
         if cfg.trainer.max_epochs == 13:
-            raise ChildProcessError("cut short")
-        (run_dir / "result.json").write_text(json.dumps({"checkpoint": "best.ckpt", "fit_s": len(runs)}))
+            raise KeyboardInterrupt
+        record = json.loads((run_dir / "result.json").read_text())
+        finished = {"status": "finished", "value": 0.5, "checkpoint": "best.ckpt", "fit_s": len(done)}
+        write_json(run_dir / "result.json", record | finished)
+        return 0.5
 
-    monkeypatch.setattr(benchmark, "run", run)
+    monkeypatch.setattr(launch, "train", train)
     monkeypatch.setattr(benchmark.CVAE, "load", lambda path: path.read_text())
-    return runs
+    return done
 
 
 def test_a_training_is_kept_until_anything_in_its_config_changes(shipped, tmp_path, trainings):
@@ -153,7 +161,7 @@ def test_a_training_is_kept_until_anything_in_its_config_changes(shipped, tmp_pa
 def test_a_training_that_was_cut_short_is_taken_for_no_other(shipped, tmp_path, trainings):
     folder = tmp_path / "kept"
     trained(shipped(), folder)
-    with pytest.raises(ChildProcessError):
+    with pytest.raises(KeyboardInterrupt):
         trained(shipped("trainer.max_epochs=13"), folder)
-    # the folder holds a checkpoint of the broken one beside the result of the first
+    # the folder holds a checkpoint of the broken one
     assert trained(shipped(), folder) == ("3", 3.0)

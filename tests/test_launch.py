@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from cvae import launch
+from cvae.files import write_json
 from cvae.launch import run, wanted_processes
 
 
@@ -63,7 +64,7 @@ def test_no_process_is_started_where_others_have_started_them(
 
 
 def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides, callbacks: (run_dir, overrides))
+    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides, callbacks, start: (run_dir, overrides))
     assert run(shipped(), tmp_path / "run", ["seed=0"]) == (tmp_path / "run", ["seed=0"])
     assert (tmp_path / "run").is_dir()
 
@@ -75,7 +76,9 @@ def test_several_processes_get_the_composed_config_and_give_back_the_value(
         assert "--nproc-per-node=2" in command
         assert OmegaConf.load(tmp_path / "config.yaml").trainer.devices == 2
         assert json.loads((tmp_path / "overrides.json").read_text()) == ["trainer=ddp_cpu"]
-        (tmp_path / "result.json").write_text('{"value": 0.25}')
+        record = json.loads((tmp_path / "result.json").read_text())
+        assert record["status"] == "running"
+        write_json(tmp_path / "result.json", record | {"status": "finished", "value": 0.25})
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", fake)
@@ -86,10 +89,12 @@ def test_several_processes_get_the_composed_config_and_give_back_the_value(
 def test_processes_that_leave_no_result_have_failed(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
-    (tmp_path / "result.json").write_text('{"value": 0.25}')  # of an earlier run in the same folder
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code))
     with pytest.raises(ChildProcessError, match="one of 2 processes failed"):
         run(shipped("trainer=ddp_cpu"), tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["status"] == "failed"
+    assert "one of 2 processes failed" in record["error"]
 
 
 def test_a_mistake_is_found_before_any_process_starts(

@@ -1,7 +1,8 @@
 """Lightning callbacks of the project."""
 
 from cvae.callbacks.collapse import CollapseWarning
+from cvae.callbacks.continuation import Continuation
 from cvae.callbacks.figures import SolutionFigures
 from cvae.callbacks.progress import TrainingProgress
 
-__all__ = ["CollapseWarning", "SolutionFigures", "TrainingProgress"]
+__all__ = ["CollapseWarning", "Continuation", "SolutionFigures", "TrainingProgress"]

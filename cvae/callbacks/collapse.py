@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -32,6 +32,13 @@ class CollapseWarning(Callback):
         self.patience = patience
         self._below = 0
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"below": self._below, "warned": self._warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._below, self._warned = state_dict["below"], state_dict["warned"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         kl = trainer.callback_metrics.get("val/kl")

@@ -1,36 +1,19 @@
-"""What the command lines share: options that must be given, and errors as one message."""
+"""What the command lines of the challenge share: options that must be given, problems and plans."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from cvae.config import plain
+from cvae.errors import clear_errors
 from cvae.generation import Plan
 from cvae.problems import Problem
 
+__all__ = ["clear_errors", "plan_from_config", "problem_from_config", "require"]
+
 PROBLEM = ("points", "directions", "range", "forward", "gates")
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Show what a user can mend as one message on stderr, and end with status 1.
-
-    ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
-    """
-    try:
-        yield
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def require(cfg: DictConfig, *names: str) -> None:

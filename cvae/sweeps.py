@@ -1,0 +1,88 @@
+"""What a sweep needs beside its jobs: failures that do not end the others, and a table at the end."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+import cvae.config  # noqa: F401 - a launcher may start jobs in processes that import this alone
+from cvae import runs
+from cvae.errors import DiskError, check_writable, user_message
+
+log = logging.getLogger(__name__)
+
+
+def attempt(job: Callable[[], float], run_dir: Path, overrides: list[str]) -> float:
+    """Do one job of a sweep; a failure is logged and noted in its folder, so that the others go on.
+
+    Returns:
+        What the job returns; nan if it fails.
+
+    Raises:
+        CompactHydraException: for a failure that cannot be noted in the folder, since that holds something else or the
+            disk is full. Hydra raises it after the last job.
+    """
+    try:
+        return job()
+    except Exception as error:
+        message = user_message(error)
+        name = " ".join(overrides)
+        if message is None:
+            log.exception("the job %s has failed:", name)
+        else:
+            log.error("the job %s has failed: %s", name, message)
+        if not _note(run_dir, error, message, overrides):
+            raise CompactHydraException(message or f"{type(error).__name__}: {error}") from error
+        return math.nan
+
+
+def _note(run_dir: Path, error: Exception, message: str | None, overrides: list[str]) -> bool:
+    try:
+        found = runs.read(run_dir)
+        # the record of a run that goes on or has finished is not this job's
+        if found is not None and found.get("status") != runs.FAILED:
+            return False
+        runs.mark_failed(run_dir, "", error, message, overrides)
+    except (OSError, ValueError) as second:
+        log.warning("%s: the failure could not be noted there (%s).", run_dir, second)
+        return False
+    return True
+
+
+class SweepReport(Callback):
+    """Hydra's callback: checks the folder before anything is written, and shows a table after a sweep."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the folder of a single run."""
+        _check(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the folder of a sweep."""
+        _check(config.hydra.sweep.dir)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Show all runs in the sweep's folder, and end with status 1 if one has failed."""
+        from cvae.comparison import print_table, read_runs, tabulate
+
+        folder = Path(config.hydra.sweep.dir)
+        found = read_runs(folder)
+        print_table(tabulate(found), str(folder))
+        print(f"again, as a file and a picture: python scripts/compare.py dir={folder}")
+        failed = [run for run in found if run.status == runs.FAILED]
+        if failed:
+            # Hydra turns exceptions of callbacks into warnings, but lets this one through
+            raise SystemExit(f"{len(failed)} of {len(found)} jobs failed; give the same command again to repeat them.")
+
+
+def _check(folder: str) -> None:
+    try:
+        check_writable(Path(folder))
+    except DiskError as error:
+        raise SystemExit(str(error)) from None
