@@ -26,7 +26,7 @@ from cvae.checks import check_numbers
 from cvae.errors import clear_disk_errors, user_message
 from cvae.files import replacing
 from cvae.locks import locked
-from cvae.ranks import rank, started_together
+from cvae.ranks import rank, started, started_together
 from cvae.training import build, settings_of, train
 
 log = logging.getLogger(__name__)
@@ -149,13 +149,36 @@ def _train_in_processes(
 
 
 def wanted_processes(cfg: DictConfig) -> int:
-    """Processes to start here; 1 if someone (torchrun, SLURM) has started them already."""
-    trainer = cfg.trainer
-    if started_together() or not str(trainer.get("strategy", "auto")).startswith("ddp"):
+    """Processes to start here; 1 if someone (torchrun, srun) has started them already.
+
+    Raises:
+        ValueError: if those that were started are not as many as the trainer's config names.
+    """
+    trainer, devices = cfg.trainer, _devices(cfg)
+    machines = trainer.get("num_nodes", 1)
+    if started_together():
+        if started() != devices * machines:
+            raise ValueError(
+                f"{started()} processes were started together, but the trainer asks for {devices * machines}: "
+                f"trainer.devices={devices} on each of trainer.num_nodes={machines} machines. "
+                "trainer=ddp (ddp_cpu without GPUs) has both entries."
+            )
         return 1
-    devices = trainer.devices
+    if machines > 1:
+        raise ValueError(
+            f"trainer.num_nodes is {machines}, but this process was started alone; start one for each device on each "
+            "machine, with srun or torchrun (docs/sweeps.md shows how)."
+        )
+    # without a strategy's name Lightning takes DDP for several devices
+    return devices if str(trainer.get("strategy", "auto")).startswith(("ddp", "auto")) else 1
+
+
+def _devices(cfg: DictConfig) -> int:
+    """Devices on each machine."""
+    devices = cfg.trainer.devices
     if isinstance(devices, int) and devices > 0:
         return devices
     if isinstance(devices, int) or devices == "auto":
-        return torch.cuda.device_count() if trainer.accelerator in ("gpu", "cuda") else 1
+        # at least 1, so that Lightning says that there is none
+        return max(torch.cuda.device_count(), 1) if cfg.trainer.accelerator in ("gpu", "cuda", "auto") else 1
     return len(str(devices).split(",")) if isinstance(devices, str) else len(devices)

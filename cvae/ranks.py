@@ -14,6 +14,11 @@ def rank() -> int:
     return int(os.environ["SLURM_PROCID"]) if _tasks_of_srun() > 1 else 0
 
 
+def started() -> int:
+    """How many processes torchrun or srun started together, on all machines; 1 for one that is alone."""
+    return int(os.environ["WORLD_SIZE"]) if "WORLD_SIZE" in os.environ else _tasks_of_srun()
+
+
 def started_together() -> bool:
     """Whether torchrun, srun or Lightning started this process as one of several that train one model."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_RANK" in os.environ or _tasks_of_srun() > 1

@@ -18,7 +18,7 @@ from cvae.launch import run, wanted_processes
 
 @pytest.fixture(autouse=True)
 def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", "SLURM_STEP_NUM_TASKS"):
+    for name in ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
 
@@ -26,7 +26,12 @@ def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("strategy", "accelerator", "devices", "processes"),
     [
-        ("auto", "cpu", 4, 1),
+        ("auto", "cpu", 1, 1),
+        # which Lightning would take for DDP, with a launcher of its own
+        ("auto", "cpu", 4, 4),
+        ("auto", "gpu", 2, 2),
+        ("auto", "auto", "auto", 3),
+        ("fsdp", "gpu", 2, 1),
         ("ddp", "cpu", 2, 2),
         ("ddp", "cpu", "auto", 1),
         ("ddp_find_unused_parameters_true", "cpu", 2, 2),
@@ -45,22 +50,51 @@ def test_processes_are_as_many_as_the_trainer_names(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "processes"),
+    "variables",
     [
-        ("TORCHELASTIC_RUN_ID", "none", 1),
-        ("LOCAL_RANK", "0", 1),
-        ("SLURM_STEP_NUM_TASKS", "2", 1),
-        # one task of SLURM with several GPUs; and a batch script that was given two tasks but has not called srun
-        ("SLURM_STEP_NUM_TASKS", "1", 2),
-        ("SLURM_NTASKS", "2", 2),
+        {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "4"},
+        {"LOCAL_RANK": "0", "WORLD_SIZE": "4"},
+        {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"},
     ],
 )
 def test_no_process_is_started_where_others_have_started_them(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, processes: int
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    monkeypatch.setenv(variable, value)
-    trainer = {"strategy": "ddp", "accelerator": "cpu", "devices": 2}
-    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == processes
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    trainer = {"strategy": "ddp", "accelerator": "cpu", "devices": 2, "num_nodes": 2}
+    assert wanted_processes(OmegaConf.create({"trainer": trainer})) == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"},
+        # a batch script that was given two tasks, but has not called srun
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+    ],
+)
+def test_a_single_task_of_slurm_starts_its_processes_itself(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert wanted_processes(OmegaConf.create({"trainer": {"strategy": "ddp", "accelerator": "cpu", "devices": 2}})) == 2
+
+
+@pytest.mark.parametrize("trainer", ["default", "ddp_cpu"])
+def test_processes_that_the_trainer_does_not_ask_for_are_refused(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, trainer: str
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match=r"3 processes were started together, but the trainer asks for [12]: "):
+        wanted_processes(shipped(f"trainer={trainer}"))
+
+
+def test_several_machines_need_a_launcher(shipped: Any) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.num_nodes is 2, but this process was started alone"):
+        wanted_processes(shipped("trainer=ddp_cpu", "trainer.num_nodes=2"))
 
 
 def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from torch.distributed import TCPStore
 
-from cvae.ranks import rank, shared_name, started_together
+from cvae.ranks import rank, shared_name, started, started_together
 
 VARIABLES = (
-    "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE",
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE",
     "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS",
 )  # fmt: skip
 
@@ -20,7 +20,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_process_that_is_alone_keeps_its_name() -> None:
-    assert (rank(), started_together(), shared_name("now")) == (0, False, "now")
+    assert (rank(), started(), started_together(), shared_name("now")) == (0, 1, False, "now")
 
 
 def test_processes_of_torchrun_take_the_first_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,11 +40,11 @@ def test_tasks_of_srun_share_a_name_that_a_requeued_job_keeps(monkeypatch: pytes
     for name, value in {"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3", "SLURM_PROCID": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    assert (rank(), started_together(), shared_name("now")) == (1, True, "slurm-17.3")
+    assert (rank(), started(), started_together(), shared_name("now")) == (1, 2, True, "slurm-17.3")
 
 
 def test_a_single_task_of_srun_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "3", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-    assert (rank(), started_together(), shared_name("now")) == (0, False, "now")
+    assert (rank(), started(), started_together(), shared_name("now")) == (0, 1, False, "now")
