@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import optuna
@@ -60,15 +61,14 @@ def history(study: optuna.Study, definition: Definition) -> Figure:
     axes.set_xlabel("trial")
     axes.set_ylabel(definition.metric)
     _clip(axes, groups)
-    axes.legend(fontsize="small", frameon=False, loc="lower right")
-    axes.set_title(study.study_name)
+    _legend(figure, [axes])
     return figure
 
 
 def importance(study: optuna.Study, definition: Definition) -> Figure:
     """Which values make a trial one of the best (PED-ANOVA, Watanabe et al. 2023).
 
-    Trials that miss a constraint rank behind all that keep it.
+    Trials that miss a constraint rank behind all that keep it. Hyperparameters that few trials have used are left out.
 
     Raises:
         ValueError: if too few trials are complete.
@@ -76,6 +76,9 @@ def importance(study: optuna.Study, definition: Definition) -> Figure:
     order = ranked(study)
     if len(order) < LEAST:
         raise ValueError(f"{len(order)} trials are complete, and it takes {LEAST}.")
+    # what few trials have used cannot be told from chance
+    times = Counter(name for trial in order for name in trial.params)
+    used = [entry.name for entry in definition.space.entries if times[entry.name] >= LEAST]
     places = {trial.number: float(place) for place, trial in enumerate(order)}
     quantile = min(0.5, max(SHARE, GOOD / len(order)))
     with warnings.catch_warnings():
@@ -84,6 +87,7 @@ def importance(study: optuna.Study, definition: Definition) -> Figure:
         shares = get_param_importances(
             study,
             evaluator=PedAnovaImportanceEvaluator(target_quantile=quantile),
+            params=used,
             target=lambda trial: places[trial.number],
         )
     names = sorted(shares, key=lambda name: shares[name])
@@ -117,8 +121,8 @@ def slices(study: optuna.Study, definition: Definition) -> Figure:
         if entry.choices:
             axes.set_xticks(range(len(entry.choices)), [spelled(choice) for choice in entry.choices])
             axes.set_xlim(-0.5, len(entry.choices) - 0.5)
-        elif entry.log:
-            axes.set_xscale("log")
+        else:
+            _scale(axes, entry)
         axes.set_title(entry.name, fontsize="medium")
         axes.tick_params(labelsize="small")
     for axes in panels[len(entries) :]:
@@ -126,8 +130,7 @@ def slices(study: optuna.Study, definition: Definition) -> Figure:
     for axes in panels[::columns]:
         axes.set_ylabel(definition.metric)
     _clip(panels[0], groups)
-    known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(known.values(), known.keys(), loc="outside upper center", ncols=4, fontsize="small", frameon=False)
+    _legend(figure, panels)
     return figure
 
 
@@ -164,6 +167,27 @@ def _scatter(axes: Axes, kind: str, x: Sequence[float], trials: Sequence[FrozenT
             label=kind,
             linewidths=1,
         )
+
+
+def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(known.values(), known.keys(), loc="outside upper center", ncols=5, fontsize="small", frameon=False)
+
+
+def _scale(axes: Axes, entry: Entry) -> None:
+    """Show the whole range of a number."""
+    from matplotlib.ticker import NullFormatter
+
+    low, high = float(entry.low), float(entry.high)
+    if entry.log:
+        axes.set_xscale("log")
+        room = (high / low) ** 0.04
+        axes.set_xlim(low / room, high * room)
+        if high / low >= 100:
+            axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        room = 0.04 * (high - low)
+        axes.set_xlim(low - room, high + room)
 
 
 def _positions(entry: Entry, trials: Sequence[FrozenTrial]) -> list[float]:

@@ -19,7 +19,7 @@ from cvae.search.definition import Definition
 from cvae.search.figures import FIGURES
 from cvae.search.overrides import experiment, spelled
 from cvae.search.space import readable
-from cvae.search.study import best, feasible, ranked
+from cvae.search.study import best, counted, feasible, ranked
 from cvae.search.trial import MEASURES, OVERRIDES, SECONDS
 
 #: trials in the table
@@ -53,7 +53,7 @@ def report(study: optuna.Study, definition: Definition, folder: Path, seed: int)
     comment = (
         f"{definition.metric} {first.value!r} in trial {first.number} of study {study.study_name}, "
         f"search seed {seed}, {_day(first)}\n"
-        f"the best of {sum(trial.state.is_finished() for trial in trials)} trials subject to "
+        f"the best of {counted(study)} trials subject to "
         f"{', '.join(map(str, definition.constraints)) or 'nothing'}; of the epoch with the best {definition.keep}"
     )
     with replacing(folder / "best.yaml") as path:
