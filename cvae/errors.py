@@ -15,6 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+UNUSABLE = (
+    "{}: cannot be used ({}). Results are written elsewhere with hydra.run.dir=... (those of a sweep with "
+    "hydra.sweep.dir=...), reference sets with CVAE_CACHE=... in the environment."
+)
 
 
 class DiskError(OSError):
@@ -87,10 +91,7 @@ def disk_message(error: OSError, folder: Path) -> str | None:
             "ones are kept. Free some space and give the same command again: it goes on from the last whole epoch."
         )
     if error.errno in UNWRITABLE:
-        return (
-            f"{where}: cannot be used ({error.strerror}). Results are written elsewhere with hydra.run.dir=... (those "
-            "of a sweep with hydra.sweep.dir=...), reference sets with CVAE_CACHE=... in the environment."
-        )
+        return UNUSABLE.format(where, error.strerror)
     return None
 
 
@@ -101,9 +102,11 @@ def check_writable(folder: Path) -> None:
         DiskError: if not.
     """
     probe = folder / f".probe-{os.getpid()}"
-    with clear_disk_errors(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"x" * 4096)
         finally:
             probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskError(disk_message(error, folder) or UNUSABLE.format(folder, error.strerror)) from error

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"
+#: tells the processes that are started which one to end with
+STARTER = "CVAE_STARTER"
 
 
 def run(
@@ -135,10 +137,10 @@ def _train_in_processes(
         with replacing(run_dir / name) as temporary:
             temporary.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid())}
     done = subprocess.run(
         [*command, "-m", "cvae.worker", str(run_dir)],
-        # they hold the folder too, should this process be killed and leave them behind
+        # torchrun holds the folder too, until its processes have noticed that this one was killed
         env=environment, check=False, pass_fds=() if lock is None else (lock,),
     )  # fmt: skip
     record = runs.read(run_dir) or {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cvae import runs
 from cvae.checkpoint_files import resumable
-from cvae.launch import CONFIG, OVERRIDES, record_failure
+from cvae.launch import CONFIG, OVERRIDES, STARTER, record_failure
 from cvae.ranks import rank
 from cvae.training import train
 
@@ -22,6 +25,7 @@ LOG = "train.log"
 def main() -> None:
     """Train with the config that lies in the run's folder, from the checkpoint in it if there is one."""
     run_dir = Path(sys.argv[1])
+    threading.Thread(target=end_with_starter, args=(os.getppid(),), daemon=True).start()
     set_up_logging(run_dir)
     cfg = cast(DictConfig, OmegaConf.load(run_dir / CONFIG))
     record = runs.read(run_dir) or {}
@@ -32,6 +36,25 @@ def main() -> None:
         if rank() == 0:
             record_failure(run_dir, error)
         raise
+
+
+def end_with_starter(parent: int, every_s: float = 0.5) -> None:
+    """End this process when the one that asked for the training, or torchrun in between, is gone.
+
+    Otherwise a training whose command was killed would go on unseen, and write beside the next one in its folder.
+    """
+    starter = os.environ.get(STARTER)
+    while os.getppid() == parent and (starter is None or _is_alive(int(starter))):
+        time.sleep(every_s)
+    os._exit(1)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def set_up_logging(run_dir: Path) -> None:

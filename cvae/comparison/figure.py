@@ -100,8 +100,7 @@ def _panel(axes: Axes, scale: Scale, runs: Sequence[Run], measure: str, colours:
     places = sorted(set(scale.places.tolist()))
     # seeds only repeat a setting, so there is no course to follow; and one run per place is its own mean
     if name is not None and name != "seed" and len(places) < len(runs):
-        means = [float(np.nanmean(y[scale.places == place])) if np.isfinite(y[scale.places == place]).any() else math.nan
-                 for place in places]  # fmt: skip
+        means = [_mean(y[scale.places == place]) for place in places]
         if scale.ordered:
             axes.plot(places, means, color=INK, linewidth=1.2, alpha=0.7, zorder=2)
         axes.scatter(places, means, marker="_", s=420, color=INK, linewidths=1.6, zorder=4)
@@ -111,3 +110,8 @@ def _panel(axes: Axes, scale: Scale, runs: Sequence[Run], measure: str, colours:
     axes.tick_params(colors=INK, labelsize=8.5)
     axes.margins(y=0.12)
     scale.limit(axes)
+
+
+def _mean(values: Any) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _linear(runs: Sequence[Run], measure: str) -> tuple[Any, tuple[list[float], 
 def _smooth(points: np.ndarray[Any, np.dtype[np.float64]]) -> Path:
     """A path that leaves and meets every axis level."""
     vertices, codes = [tuple(points[0])], [Path.MOVETO]
-    for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
         vertices += [(middle, y0), (middle, y1), (x1, y1)]
         codes += [Path.CURVE4] * 3
