@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from cvae.search.alive import DEFAULT
 from cvae.search.definition import Definition
@@ -34,13 +35,23 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path)))
     scheme = str(url).split("://", maxsplit=1)[0]
     try:
-        return RDBStorage(str(url), engine_kwargs={"pool_pre_ping": True})
+        try:
+            return _database(url)
+        except (IntegrityError, OperationalError):
+            # processes that start at once both make the tables of a new database; the slower one finds them now
+            time.sleep(1.0)
+            return _database(url)
     except Exception as error:  # whatever the database's driver raises
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ValueError(
             f"storage cannot be opened ({scheme}): {reason.replace(str(url), scheme)} It must be the URL of a database "
             "that exists, such as sqlite:////path/studies.db, and its driver must be installed."
         ) from error
+
+
+def _database(url: str) -> RDBStorage:
+    # a connection that a server has closed meanwhile is opened anew
+    return RDBStorage(str(url), engine_kwargs={"pool_pre_ping": True})
 
 
 def open_study(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import hydra
 import optuna
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import open_dict
@@ -120,9 +120,11 @@ def _train(overrides: list[str], folder: Path, each_epoch: EachEpoch) -> dict[st
 
 def _told(error: Exception, folder: Path) -> str:
     """The error in one line; a bug's stack goes to the trial's folder."""
-    message = str(error).splitlines()[0] if isinstance(error, HydraException) else user_message(error)
+    message = user_message(error)
+    if message is None and isinstance(error, ConfigCompositionException):
+        message = str(error)
     if message is not None:
-        return message
+        return message.splitlines()[0]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text("".join(traceback.format_exception(error)))
     first = (str(error).splitlines() or [""])[0]
