@@ -55,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Run:
     return Run(folder, overrides, train(cfg, folder, overrides))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides for tiny runs."""
     return TINY

@@ -1,4 +1,4 @@
-"""``python train.py``: one process, several, sweeps and mistakes."""
+"""``python train.py``: sweeps and mistakes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.utils import instantiate
-from lightning import Trainer
-
-from cvae import CVAE
-from cvae.training import quiet
 
 
 def test_a_sweep_leaves_one_folder_per_job(
@@ -24,33 +19,6 @@ def test_a_sweep_leaves_one_folder_per_job(
     targets = [json.loads((tmp_path / job / "result.json").read_text())["config"]["model"]["_target_"] for job in "01"]
     assert targets == ["cvae.networks.dense", "cvae.networks.deep"]
     clean_checkout()
-
-
-def test_two_processes_leave_one_folder_and_measure_like_one(
-    command_line: Any, tiny: tuple[str, ...], tmp_path: Path, clean_checkout: Callable[[], None]
-) -> None:
-    done = command_line(*tiny, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}/run")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert done.stdout.count("TensorBoard:") == 1
-    clean_checkout()
-
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    model = CVAE.load(tmp_path / "run" / result["checkpoint"])
-    trainer = Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path / "one"
-    )
-    data = instantiate(result["config"]["data"])
-    with quiet():
-        alone = trainer.validate(model, data, verbose=False)[0] | trainer.test(model, data, verbose=False)[0]
-    # these hold samples of the posterior, which are others in each process
-    noisy = {"loss", "x_term", "y_term", "information"}
-    same = {name: value for name, value in alone.items() if name.split("/")[1] not in noisy}
-    assert {"val/score", "test/coverage", "test/kl"} <= set(same)
-    for name, value in same.items():
-        assert result["measures"][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
-    for stage in ("val", "test"):
-        assert result["measures"][f"{stage}/loss"] == pytest.approx(alone[f"{stage}/loss"], rel=0.3)
 
 
 @pytest.mark.parametrize("trainer", ["default", "ddp_cpu"])
