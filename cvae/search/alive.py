@@ -72,21 +72,31 @@ def take_over_lost(study: optuna.Study, storage: BaseStorage, interval: float) -
     return lost
 
 
-def queue_again(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial) -> bool:
-    """Fail a running trial and queue its values, unless they have ended several processes; False if others did so."""
-    attempts = int(trial.user_attrs.get(ATTEMPTS, 1))
+def queue_again(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, crashed: bool = True) -> bool:
+    """Fail a running trial and queue its values.
+
+    Args:
+        study: of the trial.
+        storage: of the study.
+        trial: a running one.
+        crashed: whether its process ended by itself; values that crash several processes are given up.
+
+    Returns:
+        False if another process was faster.
+    """
+    attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + crashed
     again = attempts < MOST_ATTEMPTS
     values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    told = f"its process ended (attempt {attempts} of {MOST_ATTEMPTS})"
+    told = f"its process ended ({attempts} of {MOST_ATTEMPTS} times)" if crashed else "stopped"
     try:
         storage.set_trial_user_attr(trial._trial_id, ERROR, told)
         storage.set_trial_user_attr(trial._trial_id, LOST, again)
         study.tell(trial.number, state=TrialState.FAIL)
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-        return False  # another process was faster
+        return False
     if again:
         kept = {name: trial.user_attrs[name] for name in (DEFAULT,) if name in trial.user_attrs}
-        study.enqueue_trial(values, user_attrs={**kept, ATTEMPTS: attempts + 1})
+        study.enqueue_trial(values, user_attrs={**kept, ATTEMPTS: attempts})
     return True
 
 

@@ -30,7 +30,7 @@ def report(study: optuna.Study, definition: Definition, folder: Path, seed: int)
     """Write ``trials.csv``, the pictures, ``best.yaml`` and ``best.txt`` to ``folder``, and print the best trials."""
     trials = study.get_trials(deepcopy=False)
     write_trials(trials, folder / "trials.csv")
-    notes = []
+    files, notes = ["trials.csv"], []
     for name, draw in FIGURES.items():
         try:
             figure = draw(study, definition)
@@ -39,9 +39,11 @@ def report(study: optuna.Study, definition: Definition, folder: Path, seed: int)
             continue
         with replacing(folder / f"{name}.png") as path:
             figure.savefig(path, dpi=120)
+        files.append(f"{name}.png")
     console = Console(soft_wrap=True, highlight=False)
-    console.print(_table(study, definition))
-    console.print(f"{_counts(trials)}; {folder}/trials.csv, {', '.join(f'{name}.png' for name in FIGURES)}")
+    if ranked(study):
+        console.print(_table(study, definition))
+    console.print(f"{_counts(trials)}; in {folder}: {', '.join(files)}")
     for note in notes:
         console.print(note)
     first = best(study)

@@ -48,9 +48,8 @@ def run_search(cfg: DictConfig, space: str) -> None:
     folder = Path(cfg.out, name)
     storage = open_storage(folder, cfg.storage)
     study = open_study(storage, name, definition, sampler, pruner, folder)
-    there = len(study.get_trials(deepcopy=False))
     print(
-        f"study {name}: {definition.mode} {definition.metric}, {there} trials so far, {limits.trials} wanted; {folder}"
+        f"study {name} in {folder}: {definition.mode} {definition.metric}, {counted(study)} of {limits.trials} trials"
     )
     try:
         search(study, storage, definition, folder, limits, partial(print, flush=True))

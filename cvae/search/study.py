@@ -84,10 +84,13 @@ def search(
             with signs_of_life(trial, limits.interval):
                 state, value = run_trial(trial, definition, own)
             study.tell(trial, value, state)
-        except (KeyboardInterrupt, SystemExit, DiskError):
-            queue_again(study, storage, _frozen(study, trial.number))
+        except (KeyboardInterrupt, SystemExit, DiskError) as error:
+            queue_again(study, storage, _frozen(study, trial.number), crashed=False)
             say(f"stopped in trial {trial.number}, whose values will be tried again; the same command goes on")
-            raise
+            if isinstance(error, DiskError):
+                raise
+            # Lightning turns a SIGTERM into an exit that looks like success
+            raise SystemExit(1) from None
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError) as error:
             if _frozen(study, trial.number).state not in FINISHED:
                 raise
