@@ -21,7 +21,7 @@ from cvae.search.overrides import read_overrides
 from cvae.search.report import report
 from cvae.search.sampler import SeededByTrial
 from cvae.search.storage import open_storage, open_study
-from cvae.search.study import Limits, search
+from cvae.search.study import Limits, counted, search
 
 
 def run_search(cfg: DictConfig, space: str) -> None:
