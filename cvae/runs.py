@@ -101,7 +101,10 @@ def taken(run_dir: Path, settings: Mapping[str, Any]) -> FolderTakenError:
     else:
         old, new = decisive(found.get("config") or {}), decisive(settings)
         names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-        shown = [f"{name} is {old.get(name)} there and {new.get(name)} here" for name in names[:SHOWN_DIFFERENCES]]
+        shown = [
+            f"{name} is {old.get(name, 'not set')} there and {new.get(name, 'not set')} here"
+            for name in names[:SHOWN_DIFFERENCES]
+        ]
         more = [f"{len(names) - len(shown)} more"] if len(names) > len(shown) else []
         differ = "; ".join(shown + more) or "it was written by another version"
         what = f"it holds a {found.get('status')} run with another config: {differ}"

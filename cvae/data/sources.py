@@ -92,6 +92,9 @@ class LineFiles:
         train: the file to learn from.
         validation, test: files of their own, or null to split off ``held_out`` triples each from ``train``.
         held_out: how many triples a missing file takes from ``train``.
+
+    Raises:
+        ValueError: for no file to learn from, or one that is named for validation or test too.
     """
 
     def __init__(
@@ -105,6 +108,18 @@ class LineFiles:
             raise ValueError("data.source.train names no file; set data.source.train=PATH.")
         self.paths = {"train": train, "validation": validation, "test": test}
         self.held_out = held_out
+        for name in ("validation", "test"):
+            if _is_same_file(train, self.paths[name]):
+                raise ValueError(
+                    f"data.source.{name} is {self.paths[name]}, the file that is learned from; measures on it would "
+                    f"not tell how the model does on unseen triples. Name another, or hold out triples of the training "
+                    f"file with data.source.{name}=null."
+                )
+        if _is_same_file(validation, test):
+            log.warning(
+                "data.source.validation and data.source.test are one file, %s: the epoch that is kept is chosen on the "
+                "triples that it is tested on.", test,
+            )  # fmt: skip
 
     def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]:
         """Read, check and split; the returned problem has the directions found in the data.
@@ -138,6 +153,13 @@ class LineFiles:
             for name, index in zip([*missing, "train"], pieces, strict=True):
                 parts[name] = Batch(train.x[index], train.y[index])
         return problem, Splits(parts["train"], parts["validation"], parts["test"])
+
+
+def _is_same_file(first: str | None, second: str | None) -> bool:
+    if first is None or second is None:
+        return False
+    one, other = Path(first), Path(second)
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
 def read_triples(path: Path, problem: Problem, *, trust_y: bool = False) -> tuple[Problem, Batch]:

@@ -276,9 +276,26 @@ def test_splits_of_different_directions_are_refused(problem, triples, tmp_path):
 
 def test_all_splits_may_have_the_other_directions(problem, triples, tmp_path):
     path = save(tmp_path / "a.pt", triples.x.flip(1), triples.y)
-    found, splits = LineFiles(path, validation=path, test=path).load(problem(), seed=0)
+    other = save(tmp_path / "b.pt", triples.x.flip(1), triples.y)
+    found, splits = LineFiles(path, validation=other, test=other).load(problem(), seed=0)
     assert found.geometry.directions == ("rising", "falling")
     assert [len(split.x) for split in splits] == [40, 40, 40]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("name", ["a.pt", "sub/../a.pt", "link.pt"])
+def test_the_file_that_is_learned_from_cannot_be_measured_on(problem, triples, tmp_path, split, name):
+    path = save(tmp_path / "a.pt", *triples)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.pt").symlink_to(path)
+    with pytest.raises(ValueError, match=rf"data\.source\.{split} is .*{name}, the file that is learned from"):
+        LineFiles(path, **{split: str(tmp_path / name)})
+
+
+def test_one_file_for_validation_and_test_is_said(problem, triples, tmp_path, caplog):
+    path, other = save(tmp_path / "a.pt", *triples), save(tmp_path / "b.pt", *triples)
+    LineFiles(path, validation=other, test=other)
+    assert "data.source.validation and data.source.test are one file" in caplog.text
 
 
 def test_a_missing_file_is_named(problem, tmp_path):
