@@ -9,10 +9,7 @@ from typing import Any
 
 import pytest
 
-LOSSES = ["cvae.losses.huber", "cvae.losses.mse"]
-
-
-@pytest.mark.parametrize(
+LAUNCHERS = pytest.mark.parametrize(
     ("launcher", "beside"),
     [
         (("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), set()),
@@ -20,7 +17,23 @@ LOSSES = ["cvae.losses.huber", "cvae.losses.mse"]
     ],
     ids=["joblib", "submitit"],
 )
-def test_jobs_side_by_side_have_a_folder_each_and_are_not_repeated(
+LOSSES = ["cvae.losses.huber", "cvae.losses.mse"]
+
+
+def results(sweep_dir: Path, beside: set[str]) -> dict[str, dict[str, Any]]:
+    """The results of a sweep's jobs by their folders, beside which lies only what a launcher leaves."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in sweep_dir.rglob("result.json")}
+    assert {path.name for path in sweep_dir.iterdir()} == {*found, *beside, "multirun.yaml"}
+    assert all(result["status"] == "finished" and "test/score" in result["measures"] for result in found.values())
+    return found
+
+
+def losses(found: dict[str, dict[str, Any]]) -> list[str]:
+    return sorted(result["config"]["loss"]["elementwise"]["_target_"] for result in found.values())
+
+
+@LAUNCHERS
+def test_jobs_side_by_side_have_a_folder_each(
     command_line: Any,
     tiny: tuple[str, ...],
     tmp_path: Path,
@@ -28,20 +41,23 @@ def test_jobs_side_by_side_have_a_folder_each_and_are_not_repeated(
     launcher: tuple[str, ...],
     beside: set[str],
 ) -> None:
-    sweep = ("-m", *tiny, *launcher, "trainer.max_epochs=1", "threads=1", f"hydra.sweep.dir={tmp_path}")
-    done = command_line(*sweep, "loss=mse")
+    done = command_line("-m", *tiny, *launcher, "threads=1", "loss=mse,huber", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    (first,) = tmp_path.rglob("result.json")
-    before = first.read_bytes()
-
-    # the same with one value more
-    done = command_line(*sweep, "loss=mse,huber")
-    assert done.returncode == 0, done.stderr
-    results = {path: json.loads(path.read_text()) for path in tmp_path.rglob("result.json")}
-    losses = [result["config"]["loss"]["elementwise"]["_target_"] for result in results.values()]
-    assert sorted(losses) == LOSSES
-    assert all(result["status"] == "finished" and "test/score" in result["measures"] for result in results.values())
-    assert first.read_bytes() == before
-    folders = {path.parent.name for path in results}
-    assert {path.name for path in tmp_path.iterdir()} == {*folders, *beside, "multirun.yaml"}
+    assert losses(results(tmp_path, beside)) == LOSSES
     clean_checkout()
+
+
+@pytest.mark.slow
+@LAUNCHERS
+def test_a_sweep_that_grows_repeats_no_job(
+    command_line: Any, tiny: tuple[str, ...], tmp_path: Path, launcher: tuple[str, ...], beside: set[str]
+) -> None:
+    sweep = ("-m", *tiny, *launcher, "threads=1", f"hydra.sweep.dir={tmp_path}")
+    assert command_line(*sweep, "loss=mse").returncode == 0
+    before = results(tmp_path, beside)
+    assert losses(before) == LOSSES[1:]
+    assert command_line(*sweep, "loss=mse,huber").returncode == 0
+    after = results(tmp_path, beside)
+    assert losses(after) == LOSSES
+    # with the time at which it finished
+    assert after.items() >= before.items()
