@@ -22,6 +22,7 @@ from cvae.losses import LossTerms, Objective
 from cvae.metrics import ActiveUnits, AgainstReferences, line_metrics
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.partials import plain_call
+from cvae.pieces import piece_size, pieces
 from cvae.problems import Problem
 from cvae.seeds import stream
 
@@ -137,7 +138,16 @@ class CVAE(LightningModule):
             ``(batch, draws, lines, points)``, not checked.
         """
         u = self.points(len(y), draws, self.network.noise_dim, generator)
-        return self.network.draw(y, u.to(y), self.temperature if temperature is None else temperature)
+        spread = self.temperature if temperature is None else temperature
+        size = piece_size(y.device)
+        if len(y) * draws <= size:
+            return self.network.draw(y, u.to(y), spread)
+        x = None
+        for some, part in pieces(len(y), draws, size):
+            piece = self.network.draw(y[some], u[some, part].to(y), spread)
+            x = piece.new_empty(len(y), draws, *piece.shape[2:]) if x is None else x
+            x[some, part] = piece
+        return cast(Tensor, x)
 
     # --- training
 

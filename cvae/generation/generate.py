@@ -15,6 +15,7 @@ from cvae.generation.refine import refine_draws
 from cvae.generation.search import search_missing
 from cvae.generation.select import select_cover, select_separate
 from cvae.metrics import coverage
+from cvae.pieces import piece_size, pieces
 from cvae.problems import Check, Problem
 from cvae.problems.reference import has_isolated_solutions
 from cvae.seeds import stream
@@ -47,7 +48,8 @@ class Plan:
         explore: further draws for each condition, from disturbed and refined copies of the valid ones. Needs
             ``refine_steps``.
         seed: fixes everything.
-        chunk: draws held at once; bounds the memory.
+        chunk: draws held at once, those of one condition at least; bounds the memory. What is worked out on the way
+            is worked out for a few thousand draws at a time.
 
     Raises:
         ValueError: for a number that makes no sense.
@@ -142,13 +144,13 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
 
     for piece in y.split(max(plan.chunk // plan.drawn, 1)):
         x = model.draw(piece, plan.drawn, generator, temperature)
-        check = problem.check(x, piece)
+        check = check_in_pieces(problem, x, piece)
         forward_evaluations += len(piece) * plan.drawn
         note("draw", x, check)
         if plan.refine_steps > 0:
             x, used = refine_draws(problem, x, piece, check, plan.refine_steps, targets, exact=separate)
             forward_evaluations += used
-            check = problem.check(x, piece)
+            check = check_in_pieces(problem, x, piece)
             note("refine", x, check)
         if plan.search > 0:
             x, searched, used = search_missing(
@@ -158,19 +160,19 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
             if searched:
                 log.info("%d of %d conditions had too few valid draws and were searched.", searched, len(piece))
             forward_evaluations += used
-            check = problem.check(x, piece)
+            check = check_in_pieces(problem, x, piece)
             note("search", x, check)
         if explorer is not None:
             further, used = explorer(x, piece, check, plan.explore)
             forward_evaluations += used
             x = torch.cat([x, further], dim=1)
-            check = problem.check(x, piece)
+            check = check_in_pieces(problem, x, piece)
             note("explore", x, check)
         if x.shape[1] > plan.count:
             select = select_separate if separate else select_cover
             chosen = select(problem, x, check, plan.count)
             x = x.gather(1, chosen[..., None, None].expand(-1, -1, *x.shape[2:]))
-            note("select", x, problem.check(x, piece))
+            note("select", x, check_in_pieces(problem, x, piece))
         kept.append(x)
     result = torch.cat(kept)
     draws = {"draw": plan.drawn, "refine": plan.drawn, "search": plan.drawn, "explore": plan.drawn + plan.explore}
@@ -179,4 +181,21 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
         name: Stage(draws[name], *(value / max(conditions, 1) for value in rest))
         for name, (conditions, *rest) in sums.items()
     }
-    return Solutions(result, problem.check(result, y), stages, len(y) * plan.drawn, forward_evaluations)
+    return Solutions(result, check_in_pieces(problem, result, y), stages, len(y) * plan.drawn, forward_evaluations)
+
+
+def check_in_pieces(problem: Problem, x: Tensor, y: Tensor) -> Check:
+    """``problem.check(x, y)``, a few thousand draws at a time."""
+    batch, draws = x.shape[:2]
+    size = piece_size(x.device)
+    if batch * draws <= size:
+        return problem.check(x, y)
+    found: Check | None = None
+    for some, part in pieces(batch, draws, size):
+        piece = problem.check(x[some, part], y[some])
+        if found is None:
+            found = Check(*(field.new_empty(batch, draws, *field.shape[2:]) for field in piece))
+        for whole, field in zip(found, piece, strict=True):
+            whole[some, part] = field
+    assert found is not None
+    return found

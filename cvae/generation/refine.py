@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cvae.problems import Check, Problem
-from cvae.problems.refinement import refine
+from cvae.problems.refinement import CHUNK, refine
 
 
 def refine_draws(
@@ -34,18 +34,24 @@ def refine_draws(
     chosen = torch.ones_like(check.valid) if exact else ~check.valid
     if steps == 0 or not chosen.any():
         return x, 0
-    condition = chosen.nonzero()[:, 0]
-    before = x[chosen]
+    conditions, draws = chosen.nonzero(as_tuple=True)
     target = None
     if not exact:
         # short of the gate itself, so that rounding cannot put a draw on the wrong side
-        share = torch.rand(len(before), generator=generator, device=generator.device).to(x)
+        share = torch.rand(len(draws), generator=generator, device=generator.device).to(x)
         target = 0.98 * problem.gates.rmse * share
-    refined = refine(problem, problem.geometry.to_endpoints(before), y[condition], steps, target)
-    after = problem.geometry.to_lines(refined.endpoints)
-    # a draw may be valid while bent; its straight version is taken only if it is no worse, and has not become constant
-    still = problem.check(after.unsqueeze(1), y[condition]).valid[:, 0]
-    worse = check.valid[chosen] & (~still | (refined.misfit > check.misfit[chosen]))
     result = x.clone()
-    result[chosen] = torch.where(worse[:, None, None], before, after)
-    return result, refined.evaluations + len(after)
+    evaluations = 0
+    for start in range(0, len(draws), CHUNK):
+        part = slice(start, start + CHUNK)
+        condition, draw = conditions[part], draws[part]
+        before, wanted = x[condition, draw], y[condition]
+        goal = None if target is None else target[part]
+        refined = refine(problem, problem.geometry.to_endpoints(before), wanted, steps, goal)
+        after = problem.geometry.to_lines(refined.endpoints)
+        # a draw may be valid while bent; its straight version is taken only if it is no worse, and not a constant
+        still = problem.check(after.unsqueeze(1), wanted).valid[:, 0]
+        worse = check.valid[condition, draw] & (~still | (refined.misfit > check.misfit[condition, draw]))
+        result[condition, draw] = torch.where(worse[:, None, None], before, after)
+        evaluations += refined.evaluations + len(after)
+    return result, evaluations

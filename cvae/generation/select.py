@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cvae.metrics.coverage import ROWS, raster_rows
-from cvae.metrics.coverage_limit import greedy_cover
+from cvae.metrics.coverage import ROWS, compact_rows
+from cvae.metrics.coverage_limit import greedy_cover, shared
 from cvae.problems import Check, Problem
 
 #: solutions nearer than this (RMS over endpoints, as a share of the range) are one solution
 SEPARATION = 0.01
 #: a draw is an exact solution if its misfit is below this share of the gate; others pass without being solutions
 EXACT = 0.05
+#: clusters of exact solutions that are looked for at most; each costs a pass over all draws
+MANY = 1_000
 #: how often each of a greedy choice is reconsidered
 EXCHANGES = 2
 
@@ -50,30 +52,37 @@ def exchange(
     Returns:
         Indices ``(batch, count)``, all different.
     """
-    batch, draws = valid.shape
+    batch = len(valid)
     every = torch.arange(batch, device=x.device)
-    row = raster_rows(x, value_range).flatten(2)
+    row = compact_rows(x, value_range)
     columns = torch.arange(row.shape[2], device=x.device)
-    # the same cells as numbers over the whole raster, to look up how often each is covered
-    cell = row + ROWS * columns
     chosen = chosen.clone()
-    covered = torch.zeros(batch, ROWS * row.shape[2], dtype=torch.int16, device=x.device)
-    taken = torch.zeros(batch, draws, dtype=torch.bool, device=x.device).scatter_(1, chosen, True)
-    one = torch.ones(batch, row.shape[2], dtype=torch.int16, device=x.device)
+    taken = torch.zeros_like(valid).scatter_(1, chosen, True)
+    # how many of the chosen sweep each cell, and how many cells each draw has that none of them sweeps
+    swept = torch.zeros(batch, row.shape[2], ROWS, dtype=torch.int16, device=x.device)
+    free = torch.full(valid.shape, row.shape[2], dtype=torch.int64, device=x.device)
+
+    def change(draw: Tensor, by: int) -> None:
+        """Take draws ``(batch,)`` in or out; only cells that become, or no longer are, the first's matter."""
+        cells = row[every, draw]
+        at = (every.unsqueeze(1), columns, cells.long())
+        before = swept[at]
+        swept[at] = before + by
+        free.sub_(by * shared(row, cells, before + min(by, 0) == 0))
+
     for place in range(chosen.shape[1]):
-        covered.scatter_add_(1, cell[every, chosen[:, place]], one)
+        change(chosen[:, place], 1)
     for _ in range(passes):
         for place in range(chosen.shape[1]):
             old = chosen[:, place]
-            covered.scatter_add_(1, cell[every, old], -one)
+            change(old, -1)
             taken[every, old] = False
-            free = (covered == 0).gather(1, cell.flatten(1)).view(batch, draws, -1).sum(-1)
             gain = torch.where(valid & ~taken, free, -1)
             best = gain.argmax(1)
             # an equal is no reason to change
             best = torch.where(gain[every, best] > free[every, old], best, old)
             chosen[:, place] = best
-            covered.scatter_add_(1, cell[every, best], one)
+            change(best, 1)
             taken[every, best] = True
     return chosen
 
@@ -88,7 +97,7 @@ def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Te
     endpoints = problem.geometry.to_endpoints(x).flatten(2) / problem.geometry.span
     rows = []
     for one in range(len(x)):
-        first = _representatives(endpoints[one], check.misfit[one], exact[one])
+        first = _representatives(endpoints[one], check.misfit[one], exact[one], max(MANY, count))
         kept = first
         if len(first) > count:
             everything = torch.ones(1, len(first), dtype=torch.bool, device=x.device)
@@ -106,12 +115,12 @@ def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Te
     return torch.stack(rows)
 
 
-def _representatives(endpoints: Tensor, misfit: Tensor, exact: Tensor) -> Tensor:
-    """Index of the best draw of each cluster of exact solutions."""
+def _representatives(endpoints: Tensor, misfit: Tensor, exact: Tensor, most: int) -> Tensor:
+    """Index of the best draw of each cluster of exact solutions, of the ``most`` best clusters."""
     rest = exact.nonzero().squeeze(1)
     rest = rest[misfit[rest].argsort(stable=True)]
     found = []
-    while len(rest):
+    while len(rest) and len(found) < most:
         found.append(rest[:1])
         distance = (endpoints[rest] - endpoints[rest[0]]).square().mean(1).sqrt()
         rest = rest[distance > SEPARATION]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cvae.metrics.base import MeanOverConditions
+from cvae.pieces import piece_size, pieces
 from cvae.problems import Check
 
 ROWS = 50
@@ -16,6 +17,16 @@ def raster_rows(x: Tensor, value_range: tuple[float, float], rows: int = ROWS) -
     low, high = value_range
     scaled = ((x - low) / (high - low)).nan_to_num(nan=0.0)
     return (scaled * rows).floor().clamp(0, rows - 1).long()
+
+
+def compact_rows(x: Tensor, value_range: tuple[float, float], rows: int = ROWS) -> Tensor:
+    """:func:`raster_rows` of draws ``(batch, draws, lines, points)`` in small integers, one for each column,
+    ``(batch, draws, lines * points)``: comparing them reads an eighth of the memory."""
+    batch, draws, lines, points = x.shape
+    found = torch.empty(batch, draws, lines * points, dtype=torch.uint8 if rows < 256 else torch.int16, device=x.device)
+    for some, part in pieces(batch, draws, piece_size(x.device)):
+        found[some, part] = raster_rows(x[some, part], value_range, rows).flatten(2).to(found.dtype)
+    return found
 
 
 def raster(x: Tensor, valid: Tensor, value_range: tuple[float, float], rows: int = ROWS) -> Tensor:
@@ -30,11 +41,13 @@ def raster(x: Tensor, valid: Tensor, value_range: tuple[float, float], rows: int
     Returns:
         bool ``(batch, lines, points, rows)``.
     """
-    batch, _, lines, points = x.shape
-    # invalid draws go to a row of their own, which is cut off
-    row = torch.where(valid[..., None, None], raster_rows(x, value_range, rows), rows)
+    batch, draws, lines, points = x.shape
     cells = torch.zeros(batch, lines, points, rows + 1, dtype=torch.bool, device=x.device)
-    return cells.scatter_(-1, row.permute(0, 2, 3, 1), True)[..., :rows]
+    for some, part in pieces(batch, draws, piece_size(x.device)):
+        # invalid draws go to a row of their own, which is cut off
+        row = torch.where(valid[some, part, None, None], raster_rows(x[some, part], value_range, rows), rows)
+        cells[some].scatter_(-1, row.permute(0, 2, 3, 1), True)
+    return cells[..., :rows]
 
 
 def coverage(x: Tensor, valid: Tensor, value_range: tuple[float, float], rows: int = ROWS) -> Tensor:

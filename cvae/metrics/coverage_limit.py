@@ -5,7 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cvae.metrics.coverage import ROWS, raster_rows
+from cvae.metrics.coverage import ROWS, compact_rows
+from cvae.pieces import piece_size, pieces
+
+
+def shared(row: Tensor, other: Tensor, columns: Tensor) -> Tensor:
+    """In how many of some columns each draw has the same cell as another, ``(batch, draws)``.
+
+    Args:
+        row: of all draws, ``(batch, draws, columns)``, see :func:`cvae.metrics.coverage.compact_rows`.
+        other: row of one draw for each condition, ``(batch, columns)``.
+        columns: which columns count, bool ``(batch, columns)``.
+    """
+    found = torch.empty(row.shape[:2], dtype=torch.int64, device=row.device)
+    # a row that no draw has, in the columns that do not count
+    wanted = torch.where(columns, other, torch.iinfo(row.dtype).max).unsqueeze(1)
+    for some, part in pieces(row.shape[0], row.shape[1], piece_size(row.device)):
+        found[some, part] = (row[some, part] == wanted[some]).sum(-1)
+    return found
 
 
 def greedy_cover(x: Tensor, valid: Tensor, count: int, value_range: tuple[float, float], rows: int = ROWS) -> Tensor:
@@ -26,8 +43,7 @@ def greedy_cover(x: Tensor, valid: Tensor, count: int, value_range: tuple[float,
     """
     batch, draws, lines, points = x.shape
     every = torch.arange(batch, device=x.device)
-    # one cell per column and draw: small integers, so that a step reads little memory
-    row = raster_rows(x, value_range, rows).flatten(2).to(torch.uint8 if rows < 256 else torch.int16)
+    row = compact_rows(x, value_range, rows)
     uncovered = torch.ones(batch, lines * points, rows, dtype=torch.bool, device=x.device)
     columns = torch.arange(lines * points, device=x.device)
     gain = torch.full((batch, draws), lines * points, dtype=torch.int64, device=x.device)
@@ -42,6 +58,6 @@ def greedy_cover(x: Tensor, valid: Tensor, count: int, value_range: tuple[float,
         new = uncovered[at]
         uncovered[at] = False
         # every draw that shares a newly covered cell would now add one cell less
-        gain -= ((row == taken.unsqueeze(1)) & new.unsqueeze(1)).sum(-1)
+        gain -= shared(row, taken, new)
         gain[every, best] = -(10**9)
     return torch.stack(chosen, dim=1)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cvae.generation.select import select_cover, select_separate
+from cvae.generation.select import exchange, select_cover, select_separate
 from cvae.metrics import coverage
 from cvae.problems import Check
 
@@ -91,3 +91,23 @@ def test_a_condition_is_chosen_for_by_itself(two, generator, select):
     for index in range(3):
         part = slice(index, index + 1)
         assert torch.equal(select(two, x[part], check.at(part), 7), together[part])
+
+
+def test_an_exchange_takes_what_a_search_over_all_draws_would(problem, generator):
+    one = problem(points=12)
+    x = one.geometry.to_lines(one.geometry.sample(40, generator)).unsqueeze(0)
+    valid = torch.rand(1, 40, generator=generator) < 0.7
+    start = torch.arange(5).unsqueeze(0)
+    chosen = start[0].tolist()
+
+    def swept(draws):
+        return float(coverage(x[:, draws], torch.ones(1, len(draws), dtype=torch.bool), (0.0, 1.0)))
+
+    for _ in range(2):
+        for place in range(5):
+            others = chosen[:place] + chosen[place + 1 :]
+            free = [draw for draw in range(40) if valid[0, draw] and draw not in others]
+            best = max(free, key=lambda draw: (round(swept([*others, draw]), 9), -draw), default=chosen[place])
+            if swept([*others, best]) > swept(chosen) + 1e-9:
+                chosen[place] = best
+    assert exchange(x, valid, start, (0.0, 1.0))[0].tolist() == chosen
