@@ -42,8 +42,13 @@ LOWER_IS_BETTER = {*TERMS, "rmse"}
 DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "evaluation", "trainer")
 
 # of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
-# over the processes already, steps between logs where logs are per epoch
-NOISE = (".*LeafSpec.*", ".*sync_dist=True.*", ".*smaller than the logging interval.*")
+# over the processes already, steps between logs where logs are per epoch, the checkpoints of a run that goes on
+NOISE = (
+    ".*LeafSpec.*",
+    ".*sync_dist=True.*",
+    ".*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
 
 
 def train(

@@ -41,15 +41,14 @@ class Continuation(Callback):
         checkpoint[KEY] = {"measures": measures, "fit_s": self.fit_s, "resumed": list(self.resumed)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # validation and test load checkpoints too
-        if trainer.state.fn != "fit":
-            return
-        kept = checkpoint[KEY]
-        self.measures, self.earlier_s = dict(kept["measures"]), float(kept["fit_s"])
-        self.resumed = [*kept["resumed"], int(checkpoint["epoch"]) + 1]
         folder = Path(str(trainer.ckpt_path)).parent
         for state in checkpoint.get("callbacks", {}).values():
             _move(state, str(state.get("dirpath")), str(folder))
+        # validation and test load checkpoints too
+        if trainer.state.fn == "fit":
+            kept = checkpoint[KEY]
+            self.measures, self.earlier_s = dict(kept["measures"]), float(kept["fit_s"])
+            self.resumed = [*kept["resumed"], int(checkpoint["epoch"]) + 1]
 
 
 def _move(state: dict[str, Any], old: str, new: str) -> None:

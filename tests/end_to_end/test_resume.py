@@ -1,0 +1,211 @@
+"""A run that is interrupted ends like one that is not."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from lightning import Callback
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cvae.launch import run
+from cvae.locks import LOCK
+from cvae.runs import FolderTakenError
+
+ROOT = Path(__file__).resolve().parents[2]
+#: four epochs of two steps, with what a resumed run could get wrong: noise of the posterior, fresh data, a schedule
+OVERRIDES = ("trainer.max_epochs=4", "data.fresh=true", "~callbacks.progress", "loss.warmup_steps=5", "model=dense")
+#: kills its own process in the second step of the third epoch
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from lightning import Callback
+import cvae.config
+from cvae.launch import run
+
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+with initialize_config_dir(sys.argv[1], version_base="1.3"):
+    cfg = compose("train", overrides=sys.argv[3:])
+run(cfg, Path(sys.argv[2]), sys.argv[3:], [Kill()])
+"""
+
+
+@pytest.fixture
+def composed(tiny: Sequence[str]) -> Callable[..., DictConfig]:
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("train", overrides=[*tiny, *OVERRIDES, *overrides])
+
+    return make
+
+
+class Stop(Callback):
+    """Raises in the second step of an epoch."""
+
+    def __init__(self, epoch: int, error: BaseException) -> None:
+        self.epoch, self.error = epoch, error
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch and trainer.global_step == 2 * self.epoch + 2:
+            raise self.error
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Every weight, every measure and both logs agree exactly."""
+    for name in ("last.ckpt", "best.ckpt"):
+        first, second = weights(one, name), weights(other, name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+    assert result(one)["measures"] == result(other)["measures"]
+    assert result(one)["checkpoint"] == result(other)["checkpoint"]
+    assert (one / "csv" / "metrics.csv").read_text() == (other / "csv" / "metrics.csv").read_text()
+    boards = [EventAccumulator(str(folder / "tensorboard")).Reload() for folder in (one, other)]
+    events = [[(event.step, event.value) for event in board.Scalars("val/score")] for board in boards]
+    assert events[0] == events[1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, own_cache: None, tiny: Sequence[str]) -> Path:
+    """The run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        run(compose("train", overrides=[*tiny, *OVERRIDES]), folder)
+    return folder
+
+
+def test_a_killed_run_ends_with_the_same_weights(composed: Any, tiny: Any, whole: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", KILLED, str(ROOT / "conf"), str(tmp_path), *tiny, *OVERRIDES]
+    killed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert result(tmp_path)["status"] == "running"
+    assert (tmp_path / LOCK).exists()
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    value = run(composed(), tmp_path)
+    assert_same_run(whole, tmp_path)
+    found = result(tmp_path)
+    assert (found["status"], found["value"], found["resumed"]) == ("finished", value, [2])
+    assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("done", [0, 3])
+def test_a_run_that_failed_goes_on_when_it_is_given_again(
+    composed: Any, whole: Path, tmp_path: Path, done: int
+) -> None:
+    """Before the first checkpoint, and in the last epoch."""
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(composed(), folder, callbacks=[Stop(done, RuntimeError("power cut"))])
+    found = result(folder)
+    assert (found["status"], found["error"]) == ("failed", "RuntimeError: power cut")
+    assert "Traceback" in found["stack"]
+    run(composed(), folder)
+    assert_same_run(whole, folder)
+    assert result(folder)["resumed"] == ([done] if done else [])
+
+
+def test_a_run_that_had_trained_all_epochs_has_all_measures(
+    composed: Any, whole: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    # interrupted after the last epoch, before the record was written, and moved to another place
+    shutil.copytree(whole, tmp_path / "moved")
+    record = result(whole)
+    begun = {"status": "running"} | {key: record[key] for key in ("overrides", "config_hash", "config")}
+    (tmp_path / "moved" / "result.json").write_text(json.dumps(begun))
+    run(composed(), tmp_path / "moved")
+    found = result(tmp_path / "moved")
+    assert found["measures"] == record["measures"]
+    assert (found["checkpoint"], found["resumed"]) == (record["checkpoint"], [4])
+    assert not [warning for warning in recwarn if "dirpath" in str(warning.message)]
+    last = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)
+    assert found["fit_s"] >= round(last["cvae_continuation"]["fit_s"], 2)
+
+
+def test_a_finished_run_is_not_repeated(
+    composed: Any, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("cvae.launch.train", lambda *_: pytest.fail("it was trained again"))
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    # what decides no result may differ
+    assert run(composed("threads=1", "logger={}"), whole) == result(whole)["value"]
+    assert "finished already" in caplog.text
+    after = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    assert {path: time for path, time in after.items() if path.is_file()} == {
+        path: time for path, time in before.items() if path.is_file()
+    }
+
+
+def test_another_run_is_refused_and_loses_nothing(composed: Any, whole: Path) -> None:
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    with pytest.raises(FolderTakenError, match=r"finished run with another config: .*seed is 0 there and 1 here"):
+        run(composed("seed=1"), whole)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
+    composed: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(composed(), tmp_path, callbacks=[Stop(2, RuntimeError("power cut"))])
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    run(composed(), tmp_path)
+    assert "last.ckpt: cannot be loaded" in caplog.text
+    assert_same_run(whole, tmp_path)
+
+
+def test_a_full_disk_gives_one_message_and_leaves_whole_files(
+    composed: Any, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, checkpoints = Path.write_bytes, 0
+
+    def write(path: Path, content: Any) -> int:
+        nonlocal checkpoints
+        checkpoints += 1
+        if checkpoints < 4:
+            return real(path, content)
+        real(path, bytes(content)[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write)
+        with pytest.raises(OSError, match=r"the disk is full \(No space left on device\).*give the same command again"):
+            run(composed(), tmp_path)
+    assert result(tmp_path)["status"] == "failed"
+    assert result(tmp_path)["stack"] is None
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} <= {"best.ckpt", "last.ckpt"}
+    for path in (tmp_path / "checkpoints").iterdir():
+        torch.load(path, weights_only=True)
+    run(composed(), tmp_path)
+    assert_same_run(whole, tmp_path)
+
+
+def test_the_log_has_every_epoch_once(whole: Path) -> None:
+    with (whole / "csv" / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/score"]]
+    assert steps == [1, 3, 5, 7]
