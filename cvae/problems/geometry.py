@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,11 +57,11 @@ class LineGeometry:
         """Positions ``t`` of the grid points, ``(points,)``, from 0 to 1."""
         if like is None:
             return torch.linspace(0.0, 1.0, self.points)
-        return torch.linspace(0.0, 1.0, self.points, dtype=like.dtype, device=like.device)
+        return _constant("position", (self.points,), like)
 
     def signs(self, like: Tensor) -> Tensor:
         """Required slope signs, ``(lines,)``, -1 for falling and +1 for rising."""
-        return torch.tensor([DIRECTIONS[d] for d in self.directions], dtype=like.dtype, device=like.device)
+        return _constant("signs", self.directions, like)
 
     def to_lines(self, endpoints: Tensor) -> Tensor:
         """Endpoints ``(..., lines, 2)`` to lines ``(..., lines, points)``."""
@@ -74,12 +74,7 @@ class LineGeometry:
 
         Exact for straight lines, the nearest straight line otherwise.
         """
-        return x @ self._fit(x)
-
-    def _fit(self, like: Tensor) -> Tensor:
-        t = torch.linspace(0.0, 1.0, self.points, dtype=torch.float64)
-        basis = torch.stack([1 - t, t], dim=1)
-        return torch.linalg.pinv(basis).T.to(like)
+        return x @ _constant("fit", (self.points,), x)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw ``(count, lines, 2)`` endpoints, both uniform over the allowed order of each line."""
@@ -102,6 +97,40 @@ class LineGeometry:
         mean = (left + right) / 2
         ordered = torch.stack([torch.where(wrong, mean, left), torch.where(wrong, mean, right)], dim=-1)
         return ordered.clamp(self.range[0], self.range[1])
+
+
+def _position(like: Tensor, points: int) -> Tensor:
+    return torch.linspace(0.0, 1.0, points, dtype=like.dtype, device=like.device)
+
+
+def _signs(like: Tensor, *directions: str) -> Tensor:
+    return torch.tensor([DIRECTIONS[direction] for direction in directions], dtype=like.dtype, device=like.device)
+
+
+def _fit(like: Tensor, points: int) -> Tensor:
+    """From a curve to the endpoints of the nearest straight line, ``(points, 2)``."""
+    t = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
+    return torch.linalg.pinv(torch.stack([1 - t, t], dim=1)).T.to(like)
+
+
+_MAKERS: dict[str, Callable[..., Tensor]] = {"position": _position, "signs": _signs, "fit": _fit}
+_KEPT: dict[Hashable, Tensor] = {}
+
+
+def _constant(name: str, arguments: tuple[int | str, ...], like: Tensor) -> Tensor:
+    """A constant in the number format and on the device of ``like``; not to be written to.
+
+    It is kept: made anew at each call, it would be copied to the device in every step, which stalls an accelerator.
+    """
+    if torch.compiler.is_compiling():
+        return _MAKERS[name](like, *arguments)
+    key = (name, arguments, like.dtype, like.device)
+    found = _KEPT.get(key)
+    if found is None:
+        # made while validating, it must also do for training
+        with torch.inference_mode(False), torch.no_grad():
+            found = _KEPT[key] = _MAKERS[name](like, *arguments)
+    return found
 
 
 def geometry_from_config(points: int, directions: Sequence[str], range: Sequence[float]) -> LineGeometry:

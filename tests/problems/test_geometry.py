@@ -128,3 +128,22 @@ def test_lists_from_a_config_become_tuples():
 def test_a_direction_given_as_bare_text_is_refused():
     with pytest.raises(ValueError, match=re.escape("data.directions holds 'f'")):
         geometry_from_config(50, "falling", [0, 1])
+
+
+def test_constants_are_made_once_for_each_format(problem):
+    geometry = problem(points=9).geometry
+    single, double = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
+    assert geometry.position(single) is geometry.position(torch.ones(3))
+    assert geometry.signs(single) is geometry.signs(torch.ones(3))
+    assert geometry.position(double).dtype == torch.float64
+    assert torch.equal(geometry.position(double), torch.linspace(0, 1, 9, dtype=torch.float64))
+
+
+def test_constants_made_in_inference_mode_serve_training(problem):
+    geometry = problem(points=37).geometry
+    endpoints = torch.rand(4, 2, 2)
+    with torch.inference_mode():
+        geometry.to_endpoints(geometry.to_lines(endpoints))
+    endpoints.requires_grad_()
+    geometry.to_endpoints(geometry.to_lines(endpoints)).sum().backward()
+    torch.testing.assert_close(endpoints.grad, torch.ones_like(endpoints))
