@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from cvae.data.layout import load_plain
-from cvae.errors import user_message
+from cvae.errors import DiskError, clear_disk_errors, user_message
 from cvae.problems.problem import Gates
 
 
@@ -60,3 +61,30 @@ def test_a_wrong_argument_keeps_hydras_own_message() -> None:
     with pytest.raises(InstantiationException) as caught:
         instantiate({"_target_": "cvae.problems.problem.Gates", "nope": 1})
     assert user_message(caught.value) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EROFS, "cannot be used"),
+        (errno.EACCES, "cannot be used"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_to_is_the_users(tmp_path: Path, code: int, advice: str) -> None:
+    with pytest.raises(DiskError, match=advice) as caught, clear_disk_errors(tmp_path):
+        raise OSError(code, "no luck", "/some/file")
+    message = user_message(caught.value)
+    assert message is not None
+    assert message.startswith("/some/file: ")
+    assert "no luck" in message
+    with pytest.raises(DiskError, match=str(tmp_path)), clear_disk_errors(tmp_path):
+        raise OSError(code, "no luck")
+
+
+def test_other_errors_of_the_system_are_left_as_they_are(tmp_path: Path) -> None:
+    error = ConnectionResetError(errno.ECONNRESET, "gone")
+    with pytest.raises(ConnectionResetError) as caught, clear_disk_errors(tmp_path):
+        raise error
+    assert caught.value is error

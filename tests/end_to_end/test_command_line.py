@@ -10,14 +10,32 @@ from typing import Any
 import pytest
 
 
-def test_a_sweep_leaves_one_folder_per_job(
+def test_a_sweep_skips_what_has_finished_and_outlives_a_failure(
     command_line: Any, tiny: tuple[str, ...], tmp_path: Path, clean_checkout: Callable[[], None]
 ) -> None:
-    done = command_line("-m", *tiny, "model=dense,deep", "loss=huber", f"hydra.sweep.dir={tmp_path}")
+    # few enough words for names in full
+    few = [word for word in tiny if not word.startswith(("data.source", "data.evaluation"))]
+    sizes = [word for word in tiny if word not in few]
+    sweep = ("-m", *few, "loss=huber", f"hydra.sweep.dir={tmp_path}")
+    done = command_line(*sweep, *sizes, "model=dense", "seed=1")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "multirun.yaml"}
-    targets = [json.loads((tmp_path / job / "result.json").read_text())["config"]["model"]["_target_"] for job in "01"]
-    assert targets == ["cvae.networks.dense", "cvae.networks.deep"]
+    (first,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    written = (first / "result.json").read_bytes()
+
+    done = command_line(*sweep, *sizes, "model=dense,deep", "loss.beta=5e-4", "seed=1,-1")
+    assert done.returncode == 1
+    assert "2 of 5 jobs failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    failed = [record["error"] for record in records if record["status"] == "failed"]
+    assert failed == ["seed is -1; it must be a whole number of at least 0."] * 2
+    targets = sorted(record["config"]["model"]["_target_"] for record in records if record["status"] == "finished")
+    assert targets == ["cvae.networks.deep", "cvae.networks.dense", "cvae.networks.dense"]
+
+    done = command_line(*sweep, *sizes, "model=dense,deep", "seed=1")
+    assert done.returncode == 1  # the folder still holds the failed ones
+    assert done.stdout.count("finished already") == 1
+    assert (first / "result.json").read_bytes() == written
     clean_checkout()
 
 
@@ -29,7 +47,7 @@ def test_a_mistake_gives_one_message_and_no_stack(
     assert done.returncode == 1
     assert "\ndata.gates.rmse is -1.0; it must be positive.\n" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "result.json").exists()
+    assert list(tmp_path.rglob("result.json")) == []
 
 
 def test_the_stack_of_a_mistake_can_be_had(command_line: Any, tiny: tuple[str, ...], tmp_path: Path) -> None:
@@ -46,3 +64,10 @@ def test_an_unknown_choice_lists_the_known_ones(command_line: Any, tmp_path: Pat
     assert "Could not find 'model/huge'" in done.stderr
     assert "\tdense\n" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_used_gives_one_message(command_line: Any, tiny: tuple[str, ...]) -> None:
+    done = command_line(*tiny, "hydra.run.dir=/dev/null/run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("/dev/null/run: cannot be used (Not a directory).")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,107 @@
+"""Jobs of a sweep: names that last, and failures that do not end the others."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
+
+from cvae import sweeps
+from cvae.config import run_name
+from cvae.locks import FolderInUseError
+from cvae.runs import Start, mark_running
+from cvae.sweeps import SweepReport, attempt
+
+
+def test_a_name_is_made_of_the_overrides_alone() -> None:
+    assert run_name(["seed=1", "model=deep", "loss=huber"]) == "loss=huber,model=deep,seed=1"
+    assert run_name(["loss=huber", "seed=1", "model=deep"]) == "loss=huber,model=deep,seed=1"
+    assert run_name([]) == "default"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.forward=['x0 * x1/2']"],
+        ["~callbacks.last"],
+        ["+trainer.plugins=[{a: 1}]"],
+        ["data.source.train=/home/me/../x"],
+        [f"a.b.c{number}={number}" for number in range(100)],
+        ["x=" + "y" * 400],
+    ],
+)
+def test_a_name_is_fit_for_a_folder(overrides: list[str]) -> None:
+    name = run_name(overrides)
+    assert len(name) < 120
+    assert not set(name) & set("/\\[]{}'\"*?<>|:~ \n")
+    # what was replaced or cut away still tells names apart
+    assert run_name([*overrides[:-1], overrides[-1] + "/"]) != name
+
+
+def test_a_long_name_starts_with_the_groups() -> None:
+    name = run_name([*(f"data.source.number{n}={n}" for n in range(20)), "seed=1", "model=deep"])
+    assert name.startswith("model=deep,seed=1,number0=0,")
+
+
+def test_a_failure_becomes_nan_and_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def job() -> float:
+        raise RuntimeError("boom")
+
+    assert math.isnan(attempt(job, tmp_path, ["seed=1"]))
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert (record["status"], record["error"], record["overrides"]) == ("failed", "RuntimeError: boom", ["seed=1"])
+    assert "the job seed=1 has failed" in caplog.text
+    assert "Traceback" in caplog.text
+    # a second failure replaces the first
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "user_message", lambda error: "clear words")
+        assert math.isnan(attempt(job, tmp_path, ["seed=1"]))
+    assert json.loads((tmp_path / "result.json").read_text())["error"] == "clear words"
+    assert attempt(lambda: 0.5, tmp_path, []) == 0.5
+
+
+def test_a_failure_in_a_folder_that_holds_something_else_is_raised(tmp_path: Path) -> None:
+    mark_running(tmp_path, Start("x"), {"seed": 1}, [])
+    before = (tmp_path / "result.json").read_text()
+
+    def job() -> float:
+        raise FolderInUseError("somebody is working here")
+
+    with pytest.raises(CompactHydraException, match="somebody is working here"):
+        attempt(job, tmp_path, [])
+    assert (tmp_path / "result.json").read_text() == before
+
+
+def hydra_config(folder: Path) -> Any:
+    return OmegaConf.create({"hydra": {"run": {"dir": str(folder)}, "sweep": {"dir": str(folder)}}})
+
+
+def record(folder: Path, **entries: Any) -> None:
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(entries))
+
+
+def test_a_sweep_ends_with_a_table_and_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "a", status="finished", overrides=["seed=1"], measures={"val/score": 0.25},
+           optimized_metric="val/score", config={}, duration_s=2)  # fmt: skip
+    SweepReport().on_multirun_end(hydra_config(tmp_path))
+    assert "0.25" in capsys.readouterr().out
+    record(tmp_path / "b", status="failed", overrides=["seed=2"], error="boom")
+    with pytest.raises(SystemExit, match="1 of 2 jobs failed; give the same command again"):
+        SweepReport().on_multirun_end(hydra_config(tmp_path))
+    assert "failed: boom" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hook", ["on_run_start", "on_multirun_start"])
+def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path: Path, hook: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"file/run: cannot be used \(Not a directory\).*hydra\.run\.dir=") as caught:
+        getattr(SweepReport(), hook)(hydra_config(tmp_path / "file" / "run"))
+    assert isinstance(caught.value.code, str)
+    getattr(SweepReport(), hook)(hydra_config(tmp_path / "new" / "run"))
+    assert list((tmp_path / "new" / "run").iterdir()) == []
