@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from cvae.metrics.base import Sums
 
 THRESHOLD = 0.01
 
@@ -21,7 +22,7 @@ def active_units(means: Tensor, threshold: float = THRESHOLD) -> Tensor:
     return (means.double().var(0, correction=0) > threshold).sum()
 
 
-class ActiveUnits(Metric):
+class ActiveUnits(Sums):
     """See :func:`active_units`; keeps sums and sums of squares, so it is exact over batches and processes."""
 
     full_state_update = False
@@ -39,8 +40,9 @@ class ActiveUnits(Metric):
 
     def update(self, means: Tensor) -> None:
         """Add posterior means ``(batch, latent_dim)``."""
-        self.total += means.double().sum(0)
-        self.squares += means.double().square().sum(0)
+        values = means.to(self.total.dtype)
+        self.total += values.sum(0)
+        self.squares += values.square().sum(0)
         self.count += len(means)
 
     def compute(self) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +12,23 @@ from torchmetrics import Metric
 
 from cvae.problems import Check
 
+#: types of devices that have no double precision
+SINGLE_ONLY = {"mps"}
 
-class RunningMean(Metric):
+
+class Sums(Metric):
+    """A metric whose sums are in double precision, or in single where the device has no other."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **options: Any) -> Sums:
+        if fn(torch.empty(0)).device.type in SINGLE_ONLY:
+            for name, default in self._defaults.items():
+                if isinstance(default, Tensor) and default.dtype == torch.float64:
+                    self._defaults[name] = default.float()
+                    setattr(self, name, getattr(self, name).float())
+        return super()._apply(fn, *args, **options)
+
+
+class RunningMean(Sums):
     """A sum over conditions and their number; exact over batches and processes."""
 
     full_state_update = False
@@ -44,5 +61,5 @@ class MeanOverConditions(RunningMean):
         """Add conditions: draws ``(batch, draws, lines, points)`` and their :class:`~cvae.problems.Check`."""
         if x.shape[:2] != check.valid.shape:
             raise ValueError(f"{tuple(x.shape)} draws do not go with a check of {tuple(check.valid.shape)}.")
-        self.total += self.measure(x, check).double().sum()
+        self.total += self.measure(x, check).to(self.total.dtype).sum()
         self.count += len(x)

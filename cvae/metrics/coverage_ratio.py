@@ -52,5 +52,5 @@ class CoverageRatio(RunningMean):
     def update(self, x: Tensor, check: Check, limit: Tensor) -> None:
         """Add draws ``(batch, draws, lines, points)``, their check and their limits ``(batch,)``."""
         ratio = coverage_ratio(coverage(x, check.valid, self.value_range), limit)
-        self.total += ratio.nansum().double()
+        self.total += ratio.nansum().to(self.total.dtype)
         self.count += (~ratio.isnan()).sum()

@@ -37,5 +37,5 @@ class ModeRecall(RunningMean):
         for one, reference in enumerate(references):
             recall = mode_recall(endpoints[one], valid[one], reference)
             if not recall.isnan():
-                self.total += recall.double()
+                self.total += recall.to(self.total.dtype)
                 self.count += 1

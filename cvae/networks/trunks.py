@@ -73,7 +73,7 @@ class ConditionScaler(nn.Module):
     def fit(self, y: Tensor) -> None:
         """Take centre and scale from ``y`` ``(count, conditions, points)``."""
         # torch.quantile is limited to 2**24 values; a few thousand curves tell enough
-        values = y[:4096].transpose(0, 1).flatten(1).double()
+        values = y[:4096].cpu().transpose(0, 1).flatten(1).double()
         low, middle, high = (_quantile(values, q) for q in (0.25, 0.5, 0.75))
         spread = (high - low) / 1.349
         # differences below this are rounding
