@@ -28,8 +28,8 @@ def shared_name(name: str) -> str:
     """One name for all processes that are started together, whose clocks and moments of asking differ.
 
     Under torchrun it is the ``name`` of whichever process asks first, kept in the store that torchrun holds for them
-    on all machines; so it stays the same when torchrun restarts them. Under srun it is made of the numbers of job and
-    step, which a job that SLURM queues again keeps. A process that is alone keeps its own ``name``.
+    on all machines. Under srun it is made of the numbers of job and step, which a job that SLURM queues again keeps. A
+    process that is alone keeps its own ``name``.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         return _first_of_torchrun(name)
