@@ -81,6 +81,7 @@ class CVAE(LightningModule):
         self._active: ActiveUnits | None = None
         self._references: dict[str, AgainstReferences] = {}
         self._information: list[Tensor] = []
+        self._compiled: Callable[[Tensor, Tensor, int], Reconstruction] | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **parts: Any) -> CVAE:
@@ -151,6 +152,11 @@ class CVAE(LightningModule):
 
     # --- training
 
+    def compile_training(self) -> None:
+        """Compile what a training step computes of the network; its weights keep their names."""
+        # a last, smaller batch is compiled as well, rather than all for any size
+        self._compiled = torch.compile(self.network.reconstruct, dynamic=False)
+
     def setup(self, stage: str) -> None:
         self._active = ActiveUnits(self.network.latent_dim).to(self.device)
         if stage == "fit" and self.trainer.ckpt_path is None:
@@ -188,7 +194,9 @@ class CVAE(LightningModule):
 
     def _step(self, batch: Batch, stage: str, beta: float | None = None) -> tuple[LossTerms, Reconstruction]:
         """The one step that training, validation and test share."""
-        reconstruction = self.network.reconstruct(batch.x, batch.y, self.objective.importance_samples)
+        # compiled for the batches of training alone: others have other shapes, and are few
+        reconstruct = self.network.reconstruct if stage != "train" or self._compiled is None else self._compiled
+        reconstruction = reconstruct(batch.x, batch.y, self.objective.importance_samples)
         terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, beta)
         # sums stay on the device: reading them every step would stall it
         sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_full((), float(len(batch.x)))])

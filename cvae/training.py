@@ -84,6 +84,8 @@ def train(
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model = build(cfg)
+    if cfg.trainer.get("compile", False):
+        model.compile_training()
     continuation = Continuation()
     own = [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
     loggers = build_loggers(cfg.logger.values(), step_of(start.checkpoint))
@@ -132,9 +134,12 @@ def train(
 
 def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     """The trainer that ``cfg`` describes."""
+    settings = cfg.trainer.copy()
+    with open_dict(settings):
+        settings.pop("compile", None)  # for the model
     plugins = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
     trainer: Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=plugins, default_root_dir=run_dir
+        settings, callbacks=callbacks, logger=loggers or False, plugins=plugins, default_root_dir=run_dir
     )
     return trainer
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cvae.data import simulate
 from cvae.problems import Problem
-from cvae.training import build, train
+from cvae.training import build, build_trainer, train
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
@@ -99,7 +99,7 @@ def test_every_member_of_every_group_builds(member: str, tmp_path: Path, triples
     assert all(isinstance(instantiate(entry), Logger) for entry in cfg.logger.values() if entry is not None)
     # what a GPU trainer asks for need not be here
     cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 1
-    assert isinstance(instantiate(cfg.trainer, logger=False, default_root_dir=tmp_path), Trainer)
+    assert isinstance(build_trainer(cfg, tmp_path, [], []), Trainer)
 
 
 @pytest.mark.parametrize("member", EXPERIMENTS)
