@@ -31,8 +31,7 @@ def user_message(error: BaseException) -> str | None:
     A failed check is a ``ValueError``, ``FileNotFoundError``, ``ChildProcessError`` or :class:`DiskError` that code of
     this package raised itself: one that comes from a library called with wrong values is a bug, whose stack is needed.
     """
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
+    error = innermost(error)
     # an error of Lightning's can only come where it was imported, which takes seconds
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     if lightning is not None and isinstance(error, lightning.MisconfigurationException):
@@ -41,6 +40,13 @@ def user_message(error: BaseException) -> str | None:
         return str(error)
     kinds = ValueError | FileNotFoundError | ChildProcessError | DiskError
     return str(error) if isinstance(error, kinds) and _raised_in_package(error) else None
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What Hydra has wrapped into an error of its own while building something."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _raised_in_package(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvae.config import digest, flatten
+from cvae.errors import innermost
 from cvae.files import write_json
 
 RESULT = "result.json"
@@ -150,7 +151,8 @@ def mark_failed(
     """
     found = read(run_dir) or {"overrides": overrides or [], "config_hash": config_hash}
     stack = None if message else "".join(traceback.format_exception(error))
-    short = message or f"{type(error).__name__}: {error}"
+    cause = innermost(error)
+    short = message or f"{type(cause).__name__}: {cause}"
     write_json(run_dir / RESULT, found | {"status": FAILED, "error": short, "stack": stack, "finished": timestamp()})
 
 
