@@ -119,7 +119,7 @@ def _representatives(endpoints: Tensor, misfit: Tensor, exact: Tensor, most: int
     """Index of the best draw of each cluster of exact solutions, of the ``most`` best clusters."""
     rest = exact.nonzero().squeeze(1)
     rest = rest[misfit[rest].argsort(stable=True)]
-    found = []
+    found: list[Tensor] = []
     while len(rest) and len(found) < most:
         found.append(rest[:1])
         distance = (endpoints[rest] - endpoints[rest[0]]).square().mean(1).sqrt()

@@ -25,7 +25,8 @@ class Sums(Metric):
                 if isinstance(default, Tensor) and default.dtype == torch.float64:
                     self._defaults[name] = default.float()
                     setattr(self, name, getattr(self, name).float())
-        return super()._apply(fn, *args, **options)
+        super()._apply(fn, *args, **options)
+        return self
 
 
 class RunningMean(Sums):

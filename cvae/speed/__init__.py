@@ -1,0 +1,1 @@
+"""How fast the project is next to plain loops, and how its cost grows."""

@@ -1,0 +1,36 @@
+"""Training samples per second next to a bare loop, and next to the usual way of the public starters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvae.speed.compose import Compose, training_overrides
+from cvae.speed.measure import Finding, finding_of, ratio
+from cvae.speed.rivals import BareLoop, UsualWay
+from cvae.speed.turns import in_turns
+
+#: of the bare loop's speed, by batch size; what was promised
+GOALS = {100: 0.85, 512: 0.95}
+USUAL_GOAL = 2.0
+
+
+def measure_training(
+    compose: Compose, models: Sequence[str], batch_sizes: Sequence[int], samples: int, block_items: int, seconds: float
+) -> list[Finding]:
+    """Samples per second next to the bare loop, for each model and batch size."""
+    findings = []
+    for model in models:
+        for batch_size in batch_sizes:
+            cfg = compose(training_overrides(model, batch_size, samples))
+            turns, _ = in_turns(cfg, BareLoop, block_items, seconds)
+            measured = ratio(turns.ours, turns.theirs, turns.items)
+            findings.append(finding_of("training", f"{model}, batch {batch_size}", measured, GOALS.get(batch_size)))
+    return findings
+
+
+def measure_usual(compose: Compose, samples: int, block_items: int, seconds: float) -> list[Finding]:
+    """Samples per second of the starter's network at batch 100 next to the usual way."""
+    cfg = compose(training_overrides("starter", 100, samples))
+    turns, _ = in_turns(cfg, UsualWay, block_items, seconds)
+    measured = ratio(turns.ours, turns.theirs, turns.items)
+    return [finding_of("starter", "starter, batch 100, against the usual way", measured, USUAL_GOAL)]
