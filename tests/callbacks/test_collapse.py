@@ -115,3 +115,14 @@ def test_only_a_training_warns_and_only_its_first_process(warnings_after, stage)
 def test_senseless_numbers_are_refused(least_kl, patience):
     with pytest.raises(ValueError, match=rf"callbacks.collapse has least_kl={least_kl} and patience={patience}"):
         CollapseWarning(least_kl, patience)
+
+
+def test_a_resumed_training_goes_on_counting_and_warns_no_second_time(warnings_after):
+    first = CollapseWarning(patience=3)
+    assert warnings_after(first, [0.01, 0.01]) == []
+    resumed = CollapseWarning(patience=3)
+    resumed.load_state_dict(first.state_dict())
+    assert warnings_after(resumed, [0.01, 0.01, 0.01, 0.01]) == [1]
+    again = CollapseWarning(patience=3)
+    again.load_state_dict(resumed.state_dict())
+    assert warnings_after(again, [0.01] * 5) == []
