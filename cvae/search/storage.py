@@ -63,15 +63,25 @@ def open_study(
     Raises:
         ValueError: if the study that is there is about something else, or ``folder`` has trials of another one.
     """
-    try:
-        study = optuna.create_study(
-            storage=storage, study_name=name, sampler=sampler, pruner=pruner,
-            direction="maximize" if definition.mode == "max" else "minimize",
-        )  # fmt: skip
-    except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
-        _check_identity(study, definition)
-        return study
+    # looked for first: to a journal, an attempt to create it would be added
+    if name not in optuna.get_all_study_names(storage):
+        try:
+            return _create(storage, name, definition, sampler, pruner, folder)
+        except optuna.exceptions.DuplicatedStudyError:
+            pass  # another process was faster
+    study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
+    _check_identity(study, definition)
+    return study
+
+
+def _create(
+    storage: BaseStorage, name: str, definition: Definition, sampler: optuna.samplers.BaseSampler,
+    pruner: optuna.pruners.BasePruner, folder: Path,
+) -> optuna.Study:  # fmt: skip
+    study = optuna.create_study(
+        storage=storage, study_name=name, sampler=sampler, pruner=pruner,
+        direction="maximize" if definition.mode == "max" else "minimize",
+    )  # fmt: skip
     if any((folder / "trials").glob("*")):
         optuna.delete_study(study_name=name, storage=storage)
         raise ValueError(f"{folder} holds trials of another study; name another, study=..., or move it away.")
