@@ -39,7 +39,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(words: list[str], tmp_pat
     journal = tmp_path / "s" / "study.log"
     for _ in range(1200):
         # the first epoch of the first trial has been reported
-        if journal.is_file() and "intermediate_value" in journal.read_text():
+        if journal.is_file() and '"intermediate_value":' in journal.read_text():
             break
         assert first.poll() is None, first.communicate()
         time.sleep(0.05)
