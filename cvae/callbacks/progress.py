@@ -45,6 +45,8 @@ class TrainingProgress(ProgressBar):
             BarColumn(bar_width=20),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[measures]}"),
+            # each drawing takes milliseconds of the one core that also trains
+            refresh_per_second=2,
         )
         self._bar.add_task("train", total=steps if math.isfinite(steps) else None, epoch="", measures="")
         self._bar.start()
