@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,6 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from cvae.data import Batch
 from cvae.module import CVAE
 from cvae.networks import LatentNetwork
+from cvae.networks.base import GaussianCVAE
+from cvae.networks.latent import Gaussian, gaussian
+from cvae.networks.starter import StarterDecoder, StarterEncoder
 from cvae.seeds import stream
 
 
@@ -48,9 +52,9 @@ class _Parts:
 
     def terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The means of the loss and its terms."""
-        beta = self.objective.beta_at(self.step, self.total)
+        weights = self.objective.weights_at(self.step, self.total)
         reconstruction = self.network.reconstruct(x, y, self.objective.importance_samples)
-        found = self.objective(reconstruction, x, y, self.forward, beta)
+        found = self.objective(reconstruction, x, y, self.forward, weights)
         return found.total.mean(), found.x_term.mean(), found.y_term.mean(), found.kl.mean()
 
     def update(self, loss: Tensor) -> None:
@@ -99,6 +103,18 @@ class _Items(Dataset[Batch]):
         return Batch(self.data.x[index], self.data.y[index])
 
 
+def encode_by_layers(encoder: StarterEncoder, x: Tensor, y: Tensor) -> Gaussian:
+    """The starter's encoder, layer by layer."""
+    return gaussian(encoder.out(encoder.body(x.transpose(1, 2).unsqueeze(1))))
+
+
+def decode_by_layers(decoder: StarterDecoder, z: Tensor, y: Tensor) -> Tensor:
+    """The starter's decoder, layer by layer."""
+    inputs = torch.cat([z, y.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
+    x = decoder.body(inputs.flatten(0, 1)).squeeze(1).transpose(1, 2)
+    return x.unflatten(0, z.shape[:2])
+
+
 class UsualWay(_Parts):
     """A dataset of single items, ``DataLoader(shuffle=True)``, and ``.item()`` on four losses in every step.
 
@@ -106,6 +122,13 @@ class UsualWay(_Parts):
     """
 
     _batches: Iterator[Batch]
+
+    def __init__(self, trainer: Trainer, model: CVAE) -> None:
+        super().__init__(trainer, model)
+        if isinstance(self.network, GaussianCVAE):
+            # in place, so that the optimiser keeps its weights
+            for part, plain in ((self.network.encoder, encode_by_layers), (self.network.decoder, decode_by_layers)):
+                part.forward = partial(plain, part)
 
     def begin_epoch(self, epoch: int) -> None:
         items = _Items(self.loader.data)

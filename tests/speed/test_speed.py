@@ -11,10 +11,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cvae.config import plain
+from cvae.networks import starter
 from cvae.speed.growth import slope
 from cvae.speed.measure import Finding, Lap, Watch, ratio, spread
 from cvae.speed.report import markdown
-from cvae.speed.rivals import BareLoop
+from cvae.speed.rivals import BareLoop, decode_by_layers, encode_by_layers
 from cvae.speed.run import run
 from cvae.speed.turns import in_turns
 from cvae.speed.validation import whole_share
@@ -106,3 +107,22 @@ def test_the_share_of_validation_weighs_what_is_done_once_and_what_pictures_take
 def test_the_slope_tells_linear_from_quadratic_growth(power: int) -> None:
     sizes = [10, 100, 1000]
     assert slope(sizes, [float(size**power) for size in sizes]) == pytest.approx(power)
+
+
+def test_the_starter_computes_what_its_layers_do() -> None:
+    network = starter(lines=2, points=50, conditions=1, latent_dim=6).double()
+    x, y, z = torch.rand(3, 2, 50).double(), torch.rand(3, 50).double(), torch.randn(3, 4, 6).double()
+    for ours, layers in (
+        (torch.cat(network.encoder(x, y)), torch.cat(encode_by_layers(network.encoder, x, y))),
+        (network.decoder(z, y), decode_by_layers(network.decoder, z, y)),
+    ):
+        torch.testing.assert_close(ours, layers)
+        pairs = zip(gradients(network, ours), gradients(network, layers), strict=True)
+        for one, other in pairs:
+            assert (one is None) == (other is None)
+            if one is not None:
+                torch.testing.assert_close(one, other)
+
+
+def gradients(network: torch.nn.Module, output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    return torch.autograd.grad(output.square().sum(), list(network.parameters()), allow_unused=True)
