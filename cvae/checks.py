@@ -72,6 +72,7 @@ NUMBERS = {
     "loss.anneal": POSITIVE,
     "loss.y_scale": Number(),
     "loss.y_saturation": POSITIVE,
+    "loss.y_from": WEIGHT,
     "loss.warmup_steps": NATURAL,
     "loss.free_bits": WEIGHT,
     "loss.importance_samples": COUNT,

@@ -17,6 +17,15 @@ Elementwise = Callable[[Tensor], Tensor]
 
 # share of training over which beta is annealed; the rest is for the final value
 ANNEALED = 0.8
+# share of training over which a y-term that comes late rises
+RISE = 0.2
+
+
+class Weights(NamedTuple):
+    """Weights that may change during training: of the KL and of the y-term."""
+
+    beta: float
+    wy: float
 
 
 class LossTerms(NamedTuple):
@@ -67,6 +76,8 @@ class Objective:
         y_saturation: size at which the y-term ``c`` of a reconstruction levels off, as ``c / (1 + c / y_saturation)``
             (the form of Geman & McClure 1985). Where f oscillates, the gradient of a far miss points anywhere; so it
             vanishes, and only near misses are pulled in. None leaves the term as it is.
+        y_from: share of training before the y-term comes in; it then rises linearly over a fifth of training. Where f
+            oscillates, only a network that is near already gets a gradient that points to the solution.
 
     Raises:
         ValueError: for a negative weight, a scale that is not positive, or no reconstruction term at all.
@@ -84,6 +95,7 @@ class Objective:
         anneal: float = 1.0,
         importance_samples: int = 1,
         y_saturation: float | None = None,
+        y_from: float = 0.0,
     ) -> None:
         weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
         for name, value in weights.items():
@@ -117,12 +129,18 @@ class Objective:
         if y_saturation is not None and not y_saturation > 0:
             raise ValueError(f"loss.y_saturation is {y_saturation}; it must be positive, or null.")
         self.y_saturation = y_saturation
+        if not 0 <= y_from < 1:
+            raise ValueError(f"loss.y_from is {y_from}; it must be at least 0 and below 1.")
+        self.y_from = y_from
 
-    def beta_at(self, step: int, total: int) -> float:
-        """Weight of the KL at an optimiser step of ``total``."""
+    def weights_at(self, step: int, total: int) -> Weights:
+        """Weights at an optimiser step of ``total``."""
         if self.anneal != 1:
-            return self.beta * geometric(step / max(ANNEALED * total, 1), self.anneal, 1.0)
-        return self.beta * linear_warmup(step, self.warmup_steps)
+            beta = self.beta * geometric(step / max(ANNEALED * total, 1), self.anneal, 1.0)
+        else:
+            beta = self.beta * linear_warmup(step, self.warmup_steps)
+        risen = 1.0 if self.y_from == 0 else (step / max(total, 1) - self.y_from) / RISE
+        return Weights(beta, self.wy * min(max(risen, 0.0), 1.0))
 
     def __call__(
         self,
@@ -130,7 +148,7 @@ class Objective:
         x: Tensor,
         y: Tensor,
         forward: Callable[[Tensor], Tensor],
-        beta: float | None = None,
+        weights: Weights | None = None,
     ) -> LossTerms:
         """Terms for one batch.
 
@@ -139,11 +157,11 @@ class Objective:
             x: the solutions ``(batch, ...)``.
             y: their conditions ``(batch, ...)``.
             forward: the forward operator.
-            beta: weight of the KL, from :meth:`beta_at`; None takes the final one.
+            weights: from :meth:`weights_at`; None takes the final ones.
         """
-        beta = self.beta if beta is None else beta
+        beta, wy = weights or Weights(self.beta, self.wy)
         x_term = self.elementwise(reconstruction.x - x.unsqueeze(1)).flatten(2).mean(2)
-        if self.wy > 0:
+        if wy > 0:
             residual = (forward(reconstruction.x) - y.unsqueeze(1)) / self.y_scale
             y_term = self.elementwise(residual).flatten(2).mean(2)
             if self.y_saturation is not None:
@@ -156,24 +174,24 @@ class Objective:
                     "loss.free_bits and loss.importance_samples are for a Gaussian latent; the categorical latent of "
                     "model=mixture is enumerated exactly. Leave them at 0 and 1."
                 )
-            return self._weighted(x_term, y_term, reconstruction.log_weight, beta)
+            return self._weighted(x_term, y_term, reconstruction.log_weight, beta, wy)
         kl = reconstruction.kl
         if self.importance_samples > 1:
             log_weight = reconstruction.log_weight - math.log(self.importance_samples)
-            return self._weighted(x_term, y_term, log_weight, beta)._replace(kl=kl.sum(-1))
+            return self._weighted(x_term, y_term, log_weight, beta, wy)._replace(kl=kl.sum(-1))
         # the bound is on the batch mean of each dimension, so that single samples may still use fewer nats
         slack = (self.free_bits - kl.mean(0)).clamp_min(0).sum() if self.free_bits > 0 else 0.0
-        total = self.wx * x_term.mean(1) + self.wy * y_term.mean(1) + beta * (kl.sum(-1) + slack)
+        total = self.wx * x_term.mean(1) + wy * y_term.mean(1) + beta * (kl.sum(-1) + slack)
         return LossTerms(total, x_term.mean(1), y_term.mean(1), kl.sum(-1))
 
-    def _weighted(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float) -> LossTerms:
+    def _weighted(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float, wy: float) -> LossTerms:
         """``-beta log sum_k w(k) exp(-cost(k) / beta)`` over samples k with weights w, ``(batch, samples)``.
 
         For an enumerated latent, w is p(k|y) and this is the objective at its best posterior,
         ``q(k) ~ p(k|y) exp(-cost(k) / beta)``; for a sampled one, w is p(z|y) / q(z|x,y) / samples and this is the
         importance-weighted bound.
         """
-        cost = self.wx * x_term + self.wy * y_term
+        cost = self.wx * x_term + wy * y_term
         temperature = max(beta, 1e-8)
         energy = log_prior - cost / temperature
         total = -temperature * torch.logsumexp(energy, dim=1)

@@ -18,7 +18,7 @@ from cvae import checkpoints
 from cvae.data.batches import Batch
 from cvae.draws import point_set
 from cvae.evaluation import Drawn, draw_and_check
-from cvae.losses import LossTerms, Objective
+from cvae.losses import LossTerms, Objective, Weights
 from cvae.metrics import ActiveUnits, AgainstReferences, line_metrics
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.partials import plain_call
@@ -180,8 +180,8 @@ class CVAE(LightningModule):
         torch.manual_seed(stream(self.seed, *keys, self.global_rank, 4).initial_seed())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        beta = self.objective.beta_at(self.global_step, self._total_steps)
-        return self._step(batch, "train", beta)[0].total.mean()
+        weights = self.objective.weights_at(self.global_step, self._total_steps)
+        return self._step(batch, "train", weights)[0].total.mean()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         _, reconstruction = self._step(batch, "val")
@@ -192,12 +192,12 @@ class CVAE(LightningModule):
     def test_step(self, batch: Batch, batch_index: int) -> None:
         self._step(batch, "test")
 
-    def _step(self, batch: Batch, stage: str, beta: float | None = None) -> tuple[LossTerms, Reconstruction]:
+    def _step(self, batch: Batch, stage: str, weights: Weights | None = None) -> tuple[LossTerms, Reconstruction]:
         """The one step that training, validation and test share."""
         # compiled for the batches of training alone: others have other shapes, and are few
         reconstruct = self.network.reconstruct if stage != "train" or self._compiled is None else self._compiled
         reconstruction = reconstruct(batch.x, batch.y, self.objective.importance_samples)
-        terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, beta)
+        terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, weights)
         # sums stay on the device: reading them every step would stall it
         sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_full((), float(len(batch.x)))])
         self._sums.setdefault(stage, []).append(sums)

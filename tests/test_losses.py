@@ -6,7 +6,7 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional
 
-from cvae.losses import Objective, huber, l1, mse
+from cvae.losses import Objective, Weights, huber, l1, mse
 from cvae.networks import Reconstruction
 
 KINDS = {
@@ -96,22 +96,44 @@ def test_without_weight_f_is_not_called(batch):
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (5, 0.25), (10, 0.5), (99, 0.5)])
 def test_beta_rises_from_zero(step, beta):
-    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0, warmup_steps=10).beta_at(step, 100) == pytest.approx(beta)
+    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0, warmup_steps=10).weights_at(step, 100).beta == pytest.approx(beta)
 
 
 @pytest.mark.parametrize("step", [0, 50, 100])
 def test_beta_is_constant_unless_told_otherwise(step):
-    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0).beta_at(step, 100) == 0.5
+    assert Objective(mse, beta=0.5, wx=1.0, wy=1.0).weights_at(step, 100).beta == 0.5
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 1.0), (40, 0.1), (20, 10**-0.5), (80, 0.01), (100, 0.01)])
 def test_annealing_lowers_beta_geometrically_over_four_fifths_of_training(step, beta):
-    assert Objective(mse, beta=0.01, wx=1.0, wy=1.0, anneal=100.0).beta_at(step, 100) == pytest.approx(beta)
+    assert Objective(mse, beta=0.01, wx=1.0, wy=1.0, anneal=100.0).weights_at(step, 100).beta == pytest.approx(beta)
+
+
+@pytest.mark.parametrize(("step", "wy"), [(0, 0.0), (50, 0.0), (60, 1.0), (70, 2.0), (100, 2.0)])
+def test_a_late_y_term_rises_over_a_fifth_of_training(step, wy):
+    objective = Objective(mse, beta=0.5, wx=1.0, wy=2.0, y_from=0.5)
+    assert objective.weights_at(step, 100).wy == pytest.approx(wy)
+    assert Objective(mse, beta=0.5, wx=1.0, wy=2.0).weights_at(step, 100).wy == 2.0
+
+
+def test_a_y_term_that_has_not_come_in_costs_nothing(batch):
+    objective = Objective(mse, beta=0.5, wx=1.0, wy=2.0, y_from=0.5)
+    early = objective(*batch, None, objective.weights_at(10, 100))
+    torch.testing.assert_close(early.total, early.x_term + 0.5 * early.kl)
+    late = objective(*batch, product, objective.weights_at(60, 100))
+    torch.testing.assert_close(late.total, late.x_term + late.y_term + 0.5 * late.kl)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, math.nan])
+def test_a_y_term_that_never_comes_is_refused(value):
+    with pytest.raises(ValueError, match=r"loss\.y_from is .*; it must be at least 0 and below 1"):
+        Objective(mse, beta=1.0, wx=1.0, wy=1.0, y_from=value)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.25, None])
 def test_the_kl_has_the_weight_that_is_asked_for_or_the_final_one(batch, beta):
-    found = Objective(mse, beta=0.5, wx=1.0, wy=1.0)(*batch, product, beta=beta)
+    weights = None if beta is None else Weights(beta, 1.0)
+    found = Objective(mse, beta=0.5, wx=1.0, wy=1.0)(*batch, product, weights)
     torch.testing.assert_close(found.total, found.x_term + found.y_term + (0.5 if beta is None else beta) * found.kl)
 
 
@@ -163,7 +185,7 @@ def test_an_enumerated_latent_takes_its_best_posterior(batch, generator):
 
 def test_an_enumerated_latent_without_kl_takes_the_nearest_solution(batch, generator):
     batch = enumerated(batch, generator)
-    found = Objective(mse, beta=0.5, wx=1.0, wy=0.0)(*batch, product, beta=0.0)
+    found = Objective(mse, beta=0.5, wx=1.0, wy=0.0)(*batch, product, Weights(0.0, 0.0))
     nearest = [((batch[0].x[n] - batch[1][n]) ** 2).mean((1, 2)).min().item() for n in range(4)]
     np.testing.assert_allclose(found.total.numpy(), nearest, rtol=1e-5)
 

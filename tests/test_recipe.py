@@ -129,6 +129,7 @@ def test_what_is_auto_is_found_and_what_is_said_stays(shipped, caplog, overrides
     assert (cfg.recipe.separate, cfg.recipe.y_term) == (separate, y_term)
     # what depends on it follows
     assert (cfg.loss.y_saturation is None) is y_term
+    assert (cfg.loss.y_from == 0) is y_term
     assert (cfg.data.tolerance > 0) is not separate
     assert (cfg.loss.anneal != 1) is separate
     asked = sum("recipe." in override for override in overrides)
