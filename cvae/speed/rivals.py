@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from lightning import Trainer
@@ -127,8 +127,9 @@ class UsualWay(_Parts):
         super().__init__(trainer, model)
         if isinstance(self.network, GaussianCVAE):
             # in place, so that the optimiser keeps its weights
-            for part, plain in ((self.network.encoder, encode_by_layers), (self.network.decoder, decode_by_layers)):
-                part.forward = partial(plain, part)
+            encoder, decoder = self.network.encoder, self.network.decoder
+            encoder.forward = partial(encode_by_layers, cast(StarterEncoder, encoder))
+            decoder.forward = partial(decode_by_layers, cast(StarterDecoder, decoder))
 
     def begin_epoch(self, epoch: int) -> None:
         items = _Items(self.loader.data)
