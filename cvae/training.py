@@ -150,10 +150,15 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
     Raises:
         ValueError: for a config that makes no sense; the message names the entry.
     """
+    asked = plain(cfg.recipe)
     recipe.apply(cfg)
     data: LineTriples = instantiate(cfg.data)
-    # a file may show other directions than the config; networks are built for what the data show
-    cfg.data.directions = list(data.problem.geometry.directions)
+    found = list(data.problem.geometry.directions)
+    if found != list(cfg.data.directions):
+        # a file may show other directions than the config: what follows from them is decided for those
+        cfg.data.directions, cfg.recipe = found, asked
+        recipe.apply(cfg)
+        data = instantiate(cfg.data)
     recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
     known = measured_here(cfg, data, model)

@@ -12,7 +12,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from cvae import recipe
 from cvae.config import digest
+from cvae.data import simulate
 from cvae.training import build, kept_checkpoint, measured, quiet, settings_of, train, versions
 
 
@@ -129,3 +131,18 @@ def test_a_plan_beyond_plain_draws_is_carried_out_on_the_test_conditions(shipped
     measures = json.loads((tmp_path / "run" / "result.json").read_text())["measures"]
     assert measures["test/select/valid"] >= measures["test/draw/valid"]
     assert measures["test/select/coverage"] > 0
+
+
+def test_the_recipe_looks_at_the_lines_that_a_file_shows(shipped, problem, tmp_path, monkeypatch):
+    rising = problem("x0 * x1", directions=("rising", "rising"))
+    x, y = simulate(rising, 64, torch.Generator().manual_seed(0))
+    torch.save([(a.T.unsqueeze(0), b[0]) for a, b in zip(x, y, strict=True)], tmp_path / "triples.pt")
+    seen = []
+    decide = recipe.decide
+    monkeypatch.setattr(recipe, "decide", lambda problem: seen.append(problem.geometry.directions) or decide(problem))
+    small = ["data=lines_file", 'data.forward=["x0 * x1"]', f"data.source.train={tmp_path}/triples.pt"]
+    cfg = shipped(*small, "data.source.held_out=8", small=[])
+    data, model = build(cfg)
+    assert seen[-1] == data.problem.geometry.directions == ("rising", "rising")
+    assert list(cfg.data.directions) == ["rising", "rising"]
+    assert model.problem.geometry.directions == ("rising", "rising")
