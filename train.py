@@ -18,8 +18,8 @@ import cvae.config  # noqa: F401 - registers the resolvers that the configs use
 def main(cfg: DictConfig) -> float:
     """Run one job; Hydra hands the return value to a sweeper."""
     from cvae.errors import user_message
-    from cvae.launch import run
-    from cvae.sweeps import attempt
+    from cvae.runs.launch import run
+    from cvae.runs.sweeps import attempt
 
     hydra_cfg = HydraConfig.get()
     run_dir, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)

@@ -21,11 +21,11 @@ from cvae import CVAE, recipe
 from cvae.data import Batch, simulate
 from cvae.evaluation import Drawn
 from cvae.generation import Model, Plan, Solutions, generate
-from cvae.launch import run
 from cvae.metrics import AgainstReferences, line_metrics
 from cvae.problems import Problem
 from cvae.problems.reference import ReferenceSet
-from cvae.runs import RESULT
+from cvae.runs.folder import RESULT
+from cvae.runs.launch import run
 from cvae.seeds import stream
 
 

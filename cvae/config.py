@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from cvae.ranks import shared_name
+from cvae.runs.ranks import shared_name
 
 #: runs of what the name of a folder should not hold
 UNSAFE = re.compile(r"[^A-Za-z0-9=,.+-]+")

@@ -22,7 +22,6 @@ from omegaconf import DictConfig, open_dict
 
 from cvae import __version__, recipe
 from cvae.callbacks import Continuation
-from cvae.checkpoint_files import WholeCheckpoints, step_of
 from cvae.checks import check_numbers
 from cvae.config import flatten, plain
 from cvae.data import LineTriples
@@ -30,9 +29,10 @@ from cvae.files import write_json
 from cvae.generation import Plan, generate
 from cvae.loggers import build_loggers
 from cvae.module import CVAE, TERMS
-from cvae.ranks import rank
 from cvae.report import print_summary
-from cvae.runs import FINISHED, RESULT, Start, identify, mark_running, timestamp
+from cvae.runs.checkpoint_files import WholeCheckpoints, step_of
+from cvae.runs.folder import FINISHED, RESULT, Start, identify, mark_running, timestamp
+from cvae.runs.ranks import rank
 
 log = logging.getLogger(__name__)
 

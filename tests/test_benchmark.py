@@ -5,14 +5,15 @@ from dataclasses import fields
 import pytest
 import torch
 
-from cvae import benchmark, launch
+from cvae import benchmark
 from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained
 from cvae.data import Simulation
 from cvae.files import write_json
 from cvae.generation import Plan
 from cvae.metrics import coverage
 from cvae.problems.reference import ReferenceSet
-from cvae.runs import mark_running
+from cvae.runs import launch
+from cvae.runs.folder import mark_running
 from cvae.training import settings_of
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cvae.config import flatten
-from cvae.locks import in_use
-from cvae.runs import FINISHED, RESULT, RUNNING, decisive, read
+from cvae.runs.folder import FINISHED, RESULT, RUNNING, decisive, read
+from cvae.runs.locks import in_use
 
 log = logging.getLogger(__name__)
 

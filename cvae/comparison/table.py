@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cvae.comparison.records import Run, Value
 from cvae.files import replacing
-from cvae.runs import FAILED, FINISHED
+from cvae.runs.folder import FAILED, FINISHED
 
 #: shown beside the optimised measure where runs have them
 MEASURES = ("val/score", "val/valid", "val/coverage_ratio", "val/mode_recall", "test/score", "test/rmse")

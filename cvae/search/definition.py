@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from cvae import recipe
 from cvae.config import flatten, plain
 from cvae.errors import user_message
-from cvae.launch import wanted_processes
+from cvae.runs.launch import wanted_processes
 from cvae.search.overrides import RESERVED, is_group, read_overrides, spelled
 from cvae.search.space import Entry, Params, Space, read_space
 from cvae.training import DECISIVE, LOWER_IS_BETTER, build, measured_here, settings_of

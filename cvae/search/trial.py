@@ -20,8 +20,8 @@ from omegaconf import open_dict
 from optuna.trial import TrialState
 
 from cvae.errors import DiskError, user_message
-from cvae.launch import run
-from cvae.runs import RESULT
+from cvae.runs.folder import RESULT
+from cvae.runs.launch import run
 from cvae.search.alive import ERROR
 from cvae.search.definition import Definition
 

@@ -14,7 +14,7 @@ from cvae.speed.measure import Finding, Lap, finding_of, ratio, spread
 #: seconds of ``train.py --help``, and imports of torch and lightning per import of cvae (1 / 1.2); what was promised
 HELP_GOAL, IMPORT_GOAL = 3.0, 1 / 1.2
 RIVAL = "import torch, lightning"
-OURS = ("import cvae", "from cvae import CVAE", "import cvae.launch")
+OURS = ("import cvae", "from cvae import CVAE", "import cvae.runs.launch")
 
 
 def process(words: Sequence[str], folder: Path) -> Lap:

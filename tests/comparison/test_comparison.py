@@ -18,7 +18,7 @@ from cvae.comparison import print_table, read_runs, tabulate, write_csv
 from cvae.comparison.figure import draw, save
 from cvae.comparison.records import parse_overrides
 from cvae.comparison.scales import scale_of
-from cvae.locks import locked
+from cvae.runs.locks import locked
 
 Make = Callable[..., Path]
 

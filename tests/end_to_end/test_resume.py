@@ -20,9 +20,9 @@ from lightning import Callback
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cvae.launch import run
-from cvae.locks import LOCK
-from cvae.runs import FolderTakenError
+from cvae.runs.folder import FolderTakenError
+from cvae.runs.launch import run
+from cvae.runs.locks import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 #: four epochs of two steps, with what a resumed run could get wrong: noise of the posterior, fresh data, a schedule
@@ -34,7 +34,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from lightning import Callback
 import cvae.config
-from cvae.launch import run
+from cvae.runs.launch import run
 
 class Kill(Callback):
     def on_train_batch_end(self, trainer, *_):
@@ -149,7 +149,7 @@ def test_a_finished_run_is_not_repeated(
     composed: Any, whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr("cvae.launch.train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr("cvae.runs.launch.train", lambda *_: pytest.fail("it was trained again"))
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     # what decides no result may differ
     assert run(composed("threads=1", "logger={}"), whole) == result(whole)["value"]

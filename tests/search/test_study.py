@@ -14,7 +14,7 @@ import yaml
 from hydra import compose
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from cvae.launch import run
+from cvae.runs.launch import run
 from cvae.search.alive import ERROR
 from cvae.search.definition import DIVERGED
 from cvae.search.storage import open_storage

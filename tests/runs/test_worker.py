@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from cvae import worker
-from cvae.launch import STARTER
+from cvae.runs import worker
+from cvae.runs.launch import STARTER
 
 
 class EndedError(Exception):

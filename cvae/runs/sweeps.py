@@ -13,8 +13,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 import cvae.config  # noqa: F401 - a launcher may start jobs in processes that import this alone
-from cvae import runs
 from cvae.errors import DiskError, check_writable, user_message
+from cvae.runs.folder import FAILED, mark_failed, read
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ def attempt(job: Callable[[], float], run_dir: Path, overrides: list[str]) -> fl
 
 def _note(run_dir: Path, error: Exception, message: str | None, overrides: list[str]) -> bool:
     try:
-        found = runs.read(run_dir)
+        found = read(run_dir)
         # the record of a run that goes on or has finished is not this job's
-        if found is not None and found.get("status") != runs.FAILED:
+        if found is not None and found.get("status") != FAILED:
             return False
-        runs.mark_failed(run_dir, "", error, message, overrides)
+        mark_failed(run_dir, "", error, message, overrides)
     except (OSError, ValueError) as second:
         log.warning("%s: the failure could not be noted there (%s).", run_dir, second)
         return False
@@ -75,7 +75,7 @@ class SweepReport(Callback):
         found = read_runs(folder)
         print_table(tabulate(found), str(folder))
         print(f"again, as a file and a picture: python scripts/compare.py dir={folder}")
-        failed = [run for run in found if run.status == runs.FAILED]
+        failed = [run for run in found if run.status == FAILED]
         if failed:
             # Hydra turns exceptions of callbacks into warnings, but lets this one through
             raise SystemExit(f"{len(failed)} of {len(found)} jobs failed; give the same command again to repeat them.")

@@ -1,4 +1,4 @@
-"""One of several training processes: ``torchrun -m cvae.worker RUN_DIR`` (see :mod:`cvae.launch`)."""
+"""One of several training processes: ``torchrun -m cvae.runs.worker RUN_DIR`` (see :mod:`cvae.runs.launch`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from cvae import runs
-from cvae.checkpoint_files import resumable
-from cvae.launch import CONFIG, OVERRIDES, STARTER, record_failure
-from cvae.ranks import rank
+from cvae.runs import folder
+from cvae.runs.checkpoint_files import resumable
+from cvae.runs.launch import CONFIG, OVERRIDES, STARTER, record_failure
+from cvae.runs.ranks import rank
 from cvae.training import train
 
 LOG = "train.log"
@@ -28,8 +28,8 @@ def main() -> None:
     threading.Thread(target=end_with_starter, args=(os.getppid(),), daemon=True).start()
     set_up_logging(run_dir)
     cfg = cast(DictConfig, OmegaConf.load(run_dir / CONFIG))
-    record = runs.read(run_dir) or {}
-    start = runs.Start(record["config_hash"], resumable(run_dir / runs.LAST))
+    record = folder.read(run_dir) or {}
+    start = folder.Start(record["config_hash"], resumable(run_dir / folder.LAST))
     try:
         train(cfg, run_dir, json.loads((run_dir / OVERRIDES).read_text()), start=start)
     except Exception as error:

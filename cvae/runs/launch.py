@@ -20,13 +20,13 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from cvae import runs
-from cvae.checkpoint_files import resumable
 from cvae.checks import check_numbers
 from cvae.errors import clear_disk_errors, user_message
 from cvae.files import replacing
-from cvae.locks import locked
-from cvae.ranks import rank, started, started_together
+from cvae.runs import folder
+from cvae.runs.checkpoint_files import resumable
+from cvae.runs.locks import locked
+from cvae.runs.ranks import rank, started, started_together
 from cvae.training import build, settings_of, train
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def run(
     Raises:
         ChildProcessError: if one of several processes fails.
         cvae.errors.DiskError: if the disk is full or cannot be written to.
-        cvae.locks.FolderInUseError: if another process works in ``run_dir``.
-        cvae.runs.FolderTakenError: if ``run_dir`` holds a run with another config.
+        cvae.runs.locks.FolderInUseError: if another process works in ``run_dir``.
+        cvae.runs.folder.FolderTakenError: if ``run_dir`` holds a run with another config.
         ValueError: for a config that makes no sense, and for ``callbacks`` with several processes, which get plain
             data only.
     """
@@ -76,8 +76,8 @@ def run(
             logging.getLogger().setLevel(logging.WARNING)
             return _continue(cfg, run_dir, overrides, callbacks, None)
         with locked(run_dir) as lock:
-            if replace and not runs.is_free_for(run_dir, runs.identify(settings_of(cfg))):
-                runs.clear(run_dir)
+            if replace and not folder.is_free_for(run_dir, folder.identify(settings_of(cfg))):
+                folder.clear(run_dir)
             return _continue(cfg, run_dir, overrides, callbacks, lock)
 
 
@@ -85,20 +85,20 @@ def _continue(
     cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callbacks: Sequence[Callback], lock: int | None
 ) -> float:
     """Do what is left to do of a run."""
-    config_hash = runs.identify(settings_of(cfg))
-    reached = runs.finished_value(run_dir, config_hash)
+    config_hash = folder.identify(settings_of(cfg))
+    reached = folder.finished_value(run_dir, config_hash)
     if reached is not None:
         log.info("%s: finished already (%s %.4g), skipped.", run_dir, cfg.optimized_metric, reached)
         return reached
-    if not runs.is_free_for(run_dir, config_hash):
+    if not folder.is_free_for(run_dir, config_hash):
         build(cfg)
-        raise runs.taken(run_dir, settings_of(cfg))
-    start = runs.Start(config_hash, resumable(run_dir / runs.LAST))
+        raise folder.taken(run_dir, settings_of(cfg))
+    start = folder.Start(config_hash, resumable(run_dir / folder.LAST))
     if start.checkpoint is not None:
-        log.info("%s: interrupted before; it goes on from %s.", run_dir, runs.LAST)
-    elif rank() == 0 and runs.read(run_dir) is not None:
+        log.info("%s: interrupted before; it goes on from %s.", run_dir, folder.LAST)
+    elif rank() == 0 and folder.read(run_dir) is not None:
         # what is there is of this run or of one that failed before its first epoch ended
-        runs.clear(run_dir)
+        folder.clear(run_dir)
     processes = wanted_processes(cfg)
     if processes > 1 and callbacks:
         raise ValueError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
@@ -120,31 +120,31 @@ def record_failure(run_dir: Path, error: Exception) -> None:
     except Exception as told:
         message = user_message(told)
     try:
-        found = runs.read(run_dir)
-        if found is not None and found["status"] == runs.RUNNING:
-            runs.mark_failed(run_dir, found["config_hash"], error, message)
+        found = folder.read(run_dir)
+        if found is not None and found["status"] == folder.RUNNING:
+            folder.mark_failed(run_dir, found["config_hash"], error, message)
     except OSError as second:
         log.warning("%s: the failure could not be noted there (%s).", run_dir, second)
 
 
 def _train_in_processes(
-    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: runs.Start, processes: int, lock: int | None
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: folder.Start, processes: int, lock: int | None
 ) -> float:
     # here first, so that a mistake in the config is reported once and in full before any process starts
     build(cfg)
-    runs.mark_running(run_dir, start, settings_of(cfg), overrides)
+    folder.mark_running(run_dir, start, settings_of(cfg), overrides)
     for name, text in ((CONFIG, OmegaConf.to_yaml(cfg)), (OVERRIDES, json.dumps(overrides or []))):
         with replacing(run_dir / name) as temporary:
             temporary.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid())}
     done = subprocess.run(
-        [*command, "-m", "cvae.worker", str(run_dir)],
+        [*command, "-m", "cvae.runs.worker", str(run_dir)],
         # torchrun holds the folder too, until its processes have noticed that this one was killed
         env=environment, check=False, pass_fds=() if lock is None else (lock,),
     )  # fmt: skip
-    record = runs.read(run_dir) or {}
-    if done.returncode != 0 or record.get("status") != runs.FINISHED:
+    record = folder.read(run_dir) or {}
+    if done.returncode != 0 or record.get("status") != folder.FINISHED:
         raise ChildProcessError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
     value: float = record["value"]
     return value

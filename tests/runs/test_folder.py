@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from cvae import runs
-from cvae.runs import Start, clear, finished_value, identify, is_free_for, mark_failed, mark_running, read, taken
+from cvae.runs.folder import (
+    LAST,
+    Start,
+    clear,
+    finished_value,
+    identify,
+    is_free_for,
+    mark_failed,
+    mark_running,
+    read,
+    taken,
+)
 
 SETTINGS = {
     "seed": 1,
@@ -26,7 +36,7 @@ def record(folder: Path, **entries: Any) -> None:
 
 def checkpoint(folder: Path) -> None:
     (folder / "checkpoints").mkdir(exist_ok=True)
-    (folder / runs.LAST).touch()
+    (folder / LAST).touch()
 
 
 @pytest.mark.parametrize(

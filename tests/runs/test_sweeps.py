@@ -11,11 +11,11 @@ import pytest
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from cvae import sweeps
 from cvae.config import run_name
-from cvae.locks import FolderInUseError
-from cvae.runs import Start, mark_running
-from cvae.sweeps import SweepReport, attempt
+from cvae.runs import sweeps
+from cvae.runs.folder import Start, mark_running
+from cvae.runs.locks import FolderInUseError
+from cvae.runs.sweeps import SweepReport, attempt
 
 
 def test_a_name_is_made_of_the_overrides_alone() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cvae.locks import LOCK, FolderInUseError, in_use, locked
+from cvae.runs.locks import LOCK, FolderInUseError, in_use, locked
 
 
 def test_a_folder_is_held_once(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_looking_whether_a_folder_is_held_keeps_nobody_out(tmp_path: Path) -> No
 
 
 def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
-    code = "import sys, time, pathlib; from cvae.locks import locked\n"
+    code = "import sys, time, pathlib; from cvae.runs.locks import locked\n"
     code += "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

@@ -11,9 +11,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from cvae import launch
 from cvae.files import write_json
-from cvae.launch import run, wanted_processes
+from cvae.runs import launch
+from cvae.runs.launch import run, wanted_processes
 
 
 @pytest.fixture(autouse=True)

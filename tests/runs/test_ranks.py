@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch.distributed import TCPStore
 
-from cvae.ranks import rank, shared_name, started, started_together
+from cvae.runs.ranks import rank, shared_name, started, started_together
 
 VARIABLES = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE",
