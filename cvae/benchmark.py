@@ -146,13 +146,20 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
 
 
 def training_evaluations(cfg: DictConfig) -> int:
-    """How often the training of ``cfg`` evaluates f: to simulate, and in each step if the y-term is on."""
+    """How often the training of ``cfg`` evaluates f: to simulate, and for the y-term while that is on.
+
+    The y-term takes one evaluation for each sample of the latent, or for each component that is enumerated.
+    """
     settled = copy.deepcopy(cfg)
     recipe.apply(settled)
+    recipe.choose_model(settled)
     simulated = int(settled.data.source.train)
     epochs = int(settled.trainer.max_epochs)
     simulations = simulated * epochs if settled.data.fresh else simulated
-    return simulations + (simulated * epochs if settled.loss.wy > 0 else 0)
+    if settled.loss.wy == 0:
+        return simulations
+    samples = int(settled.model.get("enumerated", settled.loss.get("importance_samples", 1)))
+    return simulations + round(simulated * epochs * samples * (1 - settled.loss.y_from))
 
 
 def footer(conditions: int) -> str:

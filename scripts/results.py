@@ -21,6 +21,8 @@ def main(cfg: DictConfig) -> None:
     from cvae.config import plain
     from cvae.generation import Plan
     from cvae.problems.reference import cached_reference_sets
+    from cvae.runs.folder import identify
+    from cvae.training import settings_of
 
     rows: list[Row] = []
     with clear_errors():
@@ -33,9 +35,10 @@ def main(cfg: DictConfig) -> None:
                 continue
             for seed in cfg.seeds:
                 train_cfg = hydra.compose("train", [*overrides, *cfg.overrides, f"seed={seed}"])
-                # x0 + x1 and x0 - x1 need folders of their own
+                # x0 + x1 and x0 - x1 need folders of their own, and so do rows of one name in two tables
                 label = quote(str(name).replace(" ", "_"), safe="")
-                model, seconds = trained(train_cfg, Path(cfg.out) / f"{label}-{seed}")
+                folder = f"{label}-{seed}-{identify(settings_of(train_cfg))[:8]}"
+                model, seconds = trained(train_cfg, Path(cfg.out) / folder)
                 batch = held_out(model.problem, cfg.conditions, seed)
                 known = model.problem.geometry.to_endpoints(batch.x)
                 references = cached_reference_sets(model.problem, batch.y, train_cfg.data.cache, known=known)

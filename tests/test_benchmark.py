@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cvae import benchmark
-from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained
+from cvae.benchmark import Row, assess, held_out, markdown, print_table, trained, training_evaluations
 from cvae.data import Simulation
 from cvae.files import write_json
 from cvae.generation import Plan
@@ -166,3 +166,23 @@ def test_a_training_that_was_cut_short_is_taken_for_no_other(shipped, tmp_path, 
         trained(shipped("trainer.max_epochs=13"), folder)
     # the folder holds a checkpoint of the broken one
     assert trained(shipped(), folder) == ("3", 3.0)
+
+
+BIRDS = "data=two_birds"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "simulations", "per_triple"),
+    [
+        (["model=dense"], 64, 3.0),
+        (["loss.importance_samples=4"], 64, 12.0),
+        (["loss.wy=0"], 64, 0.0),
+        # fresh triples in each epoch; eight components in the second half of the training
+        ([BIRDS], 192, 3 * 0.5 * 8),
+        ([BIRDS, "model.separate.enumerated=4", "loss.y_from=0"], 192, 3 * 4),
+        ([BIRDS, "loss.wy=0"], 192, 0.0),
+    ],
+)
+def test_evaluations_of_f_in_training_are_counted(shipped, overrides, simulations, per_triple):
+    cfg = shipped(*overrides, "trainer.max_epochs=3")
+    assert training_evaluations(cfg) == simulations + 64 * per_triple

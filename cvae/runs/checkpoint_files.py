@@ -32,13 +32,19 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def resumable(path: Path) -> Path | None:
-    """``path`` if a run can go on from it; None if it does not exist, or cannot be used, which is said."""
+    """``path`` if a run can go on from it; None if it does not exist, or is damaged, which is said.
+
+    Raises:
+        OSError: if it cannot be read now; the next try may find it whole.
+    """
     if not path.is_file():
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         missing = {KEY, "global_step", "optimizer_states", "loops"} - set(content)
-    except Exception as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch.load raises many kinds for a damaged file
         log.warning("%s: cannot be loaded (%s); the run starts anew.", path, str(error).splitlines()[0])
         return None
     if missing:

@@ -44,8 +44,8 @@ def signs_of_life(trial: optuna.Trial, interval: float) -> Iterator[None]:
     def write() -> None:
         while not stop.wait(interval):
             # a trial that was taken away takes no more entries, as the training itself will notice; a database may be
-            # out of reach for a while
-            with contextlib.suppress(optuna.exceptions.OptunaError):
+            # out of reach for a while, a disk full
+            with contextlib.suppress(optuna.exceptions.OptunaError, OSError):
                 trial.set_user_attr(SIGN, time.time())
 
     trial.set_user_attr(WORKER, myself())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from functools import partial
@@ -16,6 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from cvae.config import plain
+from cvae.errors import check_writable, clear_disk_errors
 from cvae.search.definition import Definition, define
 from cvae.search.overrides import read_overrides
 from cvae.search.report import report
@@ -46,15 +48,21 @@ def run_search(cfg: DictConfig, space: str) -> None:
     if "/" in name or name.startswith("."):
         raise ValueError(f"study is {name!r}; it names a folder, and may hold no / and not begin with a dot.")
     folder = Path(cfg.out, name)
+    check_writable(folder)
     storage = open_storage(folder, cfg.storage)
     study = open_study(storage, name, definition, sampler, pruner, folder)
     print(
         f"study {name} in {folder}: {definition.mode} {definition.metric}, {counted(study)} of {limits.trials} trials"
     )
     try:
-        search(study, storage, definition, folder, limits, partial(print, flush=True))
-    finally:
-        report(study, definition, folder, cfg.seed)
+        with clear_disk_errors(folder):
+            search(study, storage, definition, folder, limits, partial(print, flush=True))
+    except BaseException:
+        # what ended the search is to be seen, not what the report then meets
+        with contextlib.suppress(Exception):
+            report(study, definition, folder, cfg.seed)
+        raise
+    report(study, definition, folder, cfg.seed)
 
 
 def _maker(cfg: DictConfig) -> Any:
