@@ -72,7 +72,6 @@ class Objective:
             (deterministic annealing, Rose 1998); 1 keeps it constant.
         importance_samples: latent samples per training sample; above 1 the importance-weighted bound takes the place of
             the plain one (Burda et al. 2016).
-
         y_saturation: size at which the y-term ``c`` of a reconstruction levels off, as ``c / (1 + c / y_saturation)``
             (the form of Geman & McClure 1985). Where f oscillates, the gradient of a far miss points anywhere; so it
             vanishes, and only near misses are pulled in. None leaves the term as it is.

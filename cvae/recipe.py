@@ -29,7 +29,7 @@ class Decision:
         separate: exact solutions are isolated points, so a categorical latent is in place, not a Gaussian one.
         alignment: mean cosine between the direction in which the misfit falls and the way to the solution.
         y_term: the gradient through f helps from afar (``alignment`` is large enough); if not, the y-term is to act on
-            near misses alone.
+            near misses alone, and late.
     """
 
     separate: bool
@@ -45,7 +45,7 @@ class Decision:
         if self.y_term:
             gradient = "the misfit points to the solution: by default the y-term acts everywhere"
         else:
-            gradient = "the misfit has false minima: by default the y-term acts on near misses alone"
+            gradient = "the misfit has false minima: by default the y-term comes late and acts on near misses alone"
         return f"{solutions}; {gradient} (alignment {self.alignment:.2f})."
 
 

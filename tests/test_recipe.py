@@ -95,7 +95,7 @@ def test_points_without_a_finite_gradient_count_as_not_aligned(problem):
     [
         (
             Decision(True, 0.01, False),
-            ["separate points", "categorical", "false minima", "0.01", "near misses alone"],
+            ["separate points", "categorical", "false minima", "0.01", "late", "near misses alone"],
         ),
         (
             Decision(False, 0.6, True),
