@@ -45,7 +45,8 @@ def resumable(path: Path) -> Path | None:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        log.warning("%s: cannot be loaded (%s); the run starts anew.", path, str(error).splitlines()[0])
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.warning("%s: cannot be loaded (%s); the run starts anew.", path, reason)
         return None
     if missing:
         log.warning("%s: lacks %s; the run starts anew.", path, ", ".join(sorted(missing)))
