@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import cvae
+
 Run = Callable[..., Any]
 WORDS = ("study=s", "trials=1", "overrides=['data.source.train=64','data.source.validation=16','data.source.test=16']")
 
@@ -25,6 +27,9 @@ def test_a_mistake_gives_one_message_and_leaves_nothing(
 
 
 def test_without_optuna_the_extra_is_named(work: Path, run_script: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if hasattr(cvae, "search"):
+        # put back with the modules: an import sets it on the package
+        monkeypatch.setattr(cvae, "search", cvae.search)
     for name in [name for name in sys.modules if name.startswith("cvae.search")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
