@@ -20,7 +20,6 @@ ALLOWED_TARGETS = frozenset(
         "cvae.losses.mse",
         "cvae.networks.EndpointsHead",
         "cvae.networks.LearnedPrior",
-        "cvae.networks.MixturePrior",
         "cvae.networks.PointsHead",
         "cvae.networks.StandardNormal",
         "cvae.networks.deep",

@@ -2,7 +2,7 @@
 
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
 from cvae.networks.heads import EndpointsHead, PointsHead
-from cvae.networks.latent import Gaussian, LearnedPrior, MixturePrior, StandardNormal
+from cvae.networks.latent import Gaussian, LearnedPrior, StandardNormal
 from cvae.networks.mixture import CategoricalCVAE, mixture
 from cvae.networks.perceptrons import deep, dense
 from cvae.networks.starter import starter
@@ -18,7 +18,6 @@ __all__ = [
     "GaussianCVAE",
     "LatentNetwork",
     "LearnedPrior",
-    "MixturePrior",
     "PointsHead",
     "Reconstruction",
     "StandardNormal",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, Mixture, Prior, gaussian, mutual_information
+from cvae.networks.latent import Gaussian, Prior, gaussian, mutual_information
 from cvae.networks.trunks import ConditionScaler, Trunk
 
 
@@ -83,7 +83,7 @@ class GaussianCVAE(LatentNetwork):
         self.decoder = decoder
         self.prior = prior
         self.latent_dim = latent_dim
-        self.noise_dim = prior.noise_dim
+        self.noise_dim = latent_dim
         self.scaler = scaler
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
@@ -93,12 +93,10 @@ class GaussianCVAE(LatentNetwork):
     def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
         features = self.scaler(y)
         posterior: Gaussian = self.encoder(x, features)
-        prior: Gaussian | Mixture = self.prior(features)
+        prior: Gaussian = self.prior(features)
         z = posterior.sample(samples)
         log_weight = prior.log_prob(z) - posterior.log_prob(z)
-        # a mixture has no KL in closed form: one sample's estimate, for all dimensions together
-        kl = posterior.kl(prior) if isinstance(prior, Gaussian) else -log_weight.mean(1, keepdim=True)
-        return Reconstruction(self.decoder(z, features), kl, log_weight, posterior.mean)
+        return Reconstruction(self.decoder(z, features), posterior.kl(prior), log_weight, posterior.mean)
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         posterior: Gaussian = self.encoder(x, self.scaler(y))

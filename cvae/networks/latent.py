@@ -41,21 +41,6 @@ class Gaussian(NamedTuple):
         return 0.5 * (ratio + shift - 1 + other.log_var - self.log_var)
 
 
-class Mixture(NamedTuple):
-    """Mixture of diagonal Gaussians: ``log_weight`` ``(batch, components)``, mean and log-variance of the parts
-    ``(batch, components, latent_dim)``."""
-
-    log_weight: Tensor
-    parts: Gaussian
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density ``(batch, samples)`` of ``z`` ``(batch, samples, latent_dim)``."""
-        mean, log_var = self.parts.mean.unsqueeze(1), self.parts.log_var.unsqueeze(1)
-        squares = (z.unsqueeze(2) - mean).square() * (-log_var).exp()
-        each = -0.5 * (squares + log_var + math.log(2 * math.pi)).sum(-1)
-        return (each + self.log_weight.unsqueeze(1)).logsumexp(-1)
-
-
 def gaussian(parameters: Tensor) -> Gaussian:
     """Split ``(batch, 2 latent_dim)`` into mean and bounded log-variance."""
     # in full precision: half has too few digits for what is decoded from it
@@ -87,13 +72,8 @@ class Prior(nn.Module, ABC):
 
     latent_dim: int
 
-    @property
-    def noise_dim(self) -> int:
-        """Size of the unit cube from which :meth:`icdf` starts."""
-        return self.latent_dim
-
     @abstractmethod
-    def forward(self, y: Tensor) -> Gaussian | Mixture:
+    def forward(self, y: Tensor) -> Gaussian:
         """``y`` ``(batch, features)`` to ``p(z|y)``."""
 
     @abstractmethod
@@ -143,40 +123,3 @@ class LearnedPrior(Prior):
     def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
         prior = self(y)
         return prior.mean.unsqueeze(1) + temperature * (0.5 * prior.log_var).exp().unsqueeze(1) * normal_icdf(u)
-
-
-class MixturePrior(Prior):
-    """The prior ``p(z|y)`` as a mixture of Gaussians that a perceptron reads off ``y``.
-
-    Args:
-        latent_dim: size of ``z``.
-        conditions, points: shape of a condition.
-        hidden: layer sizes.
-        components: of the mixture.
-    """
-
-    def __init__(self, latent_dim: int, conditions: int, points: int, hidden: Sequence[int], components: int) -> None:
-        super().__init__()
-        self.latent_dim, self.components = latent_dim, components
-        self.trunk = Dense(conditions * points, hidden)
-        self.out = nn.Linear(self.trunk.width, components * (2 * latent_dim + 1))
-        nn.init.zeros_(self.out.weight)
-        # spread from the start; components that begin alike stay alike
-        bias = torch.cat([torch.randn(components, latent_dim), torch.zeros(components, latent_dim + 1)], dim=1)
-        self.out.bias = nn.Parameter(bias.flatten())
-
-    @property
-    def noise_dim(self) -> int:
-        return self.latent_dim + 1
-
-    def forward(self, y: Tensor) -> Mixture:
-        parameters = self.out(self.trunk(y)).float().unflatten(-1, (self.components, -1))
-        return Mixture(parameters[..., -1].log_softmax(-1), gaussian(parameters[..., :-1]))
-
-    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
-        prior = self(y)
-        cumulative = prior.log_weight.exp().cumsum(1)
-        k = torch.searchsorted(cumulative, u[..., -1].contiguous()).clamp_max(self.components - 1)
-        at = k.unsqueeze(-1).expand(-1, -1, self.latent_dim)
-        mean, log_var = prior.parts.mean.gather(1, at), prior.parts.log_var.gather(1, at)
-        return mean + temperature * (0.5 * log_var).exp() * normal_icdf(u[..., :-1])
