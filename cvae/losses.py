@@ -66,8 +66,6 @@ class Objective:
         wy: weight of the reconstruction of y; 0 leaves the y-term out of the computation.
         y_scale: unit in which residuals of y are measured, for example the gate of the misfit.
         warmup_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
-        free_bits: nats per latent dimension, on average over the batch, that the KL may hold at no cost
-            (Kingma et al. 2016).
         anneal: beta starts at ``anneal`` times its value and falls to it geometrically over the first 80 % of training
             (deterministic annealing, Rose 1998); 1 keeps it constant.
         importance_samples: latent samples per training sample; above 1 the importance-weighted bound takes the place of
@@ -90,14 +88,12 @@ class Objective:
         wy: float,
         y_scale: float = 1.0,
         warmup_steps: int = 0,
-        free_bits: float = 0.0,
         anneal: float = 1.0,
         importance_samples: int = 1,
         y_saturation: float | None = None,
         y_from: float = 0.0,
     ) -> None:
-        weights = {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps, "free_bits": free_bits}
-        for name, value in weights.items():
+        for name, value in {"beta": beta, "wx": wx, "wy": wy, "warmup_steps": warmup_steps}.items():
             if not value >= 0 or not math.isfinite(value):
                 raise ValueError(f"loss.{name} is {value}; it must be a number of at least 0.")
         if not y_scale > 0:
@@ -108,7 +104,6 @@ class Objective:
         self.beta, self.wx, self.wy = beta, wx, wy
         self.y_scale = y_scale
         self.warmup_steps = warmup_steps
-        self.free_bits = free_bits
         if not (anneal > 0 and math.isfinite(anneal)):
             raise ValueError(f"loss.anneal is {anneal}; it must be a positive number.")
         if anneal != 1 and warmup_steps > 0:
@@ -117,11 +112,6 @@ class Objective:
                 "loss.anneal=1 or loss.warmup_steps=0."
             )
         self.anneal = anneal
-        if free_bits > 0 and importance_samples > 1:
-            raise ValueError(
-                f"loss.free_bits is {free_bits} and loss.importance_samples is {importance_samples}; the "
-                "importance-weighted bound has no KL term to be free: set one of them to its default."
-            )
         if importance_samples < 1:
             raise ValueError(f"loss.importance_samples is {importance_samples}; it must be at least 1.")
         self.importance_samples = importance_samples
@@ -168,19 +158,17 @@ class Objective:
         else:
             y_term = torch.zeros_like(x_term)
         if reconstruction.kl is None:
-            if self.free_bits > 0 or self.importance_samples > 1:
+            if self.importance_samples > 1:
                 raise ValueError(
-                    "loss.free_bits and loss.importance_samples are for a Gaussian latent; the categorical latent of "
-                    "model=mixture is enumerated exactly. Leave them at 0 and 1."
+                    "loss.importance_samples is for a Gaussian latent; the categorical latent of model=mixture is "
+                    "enumerated exactly. Leave it at 1."
                 )
             return self._weighted(x_term, y_term, reconstruction.log_weight, beta, wy)
         kl = reconstruction.kl
         if self.importance_samples > 1:
             log_weight = reconstruction.log_weight - math.log(self.importance_samples)
             return self._weighted(x_term, y_term, log_weight, beta, wy)._replace(kl=kl.sum(-1))
-        # the bound is on the batch mean of each dimension, so that single samples may still use fewer nats
-        slack = (self.free_bits - kl.mean(0)).clamp_min(0).sum() if self.free_bits > 0 else 0.0
-        total = self.wx * x_term.mean(1) + wy * y_term.mean(1) + beta * (kl.sum(-1) + slack)
+        total = self.wx * x_term.mean(1) + wy * y_term.mean(1) + beta * kl.sum(-1)
         return LossTerms(total, x_term.mean(1), y_term.mean(1), kl.sum(-1))
 
     def _weighted(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float, wy: float) -> LossTerms:

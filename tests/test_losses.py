@@ -140,23 +140,11 @@ def test_the_kl_has_the_weight_that_is_asked_for_or_the_final_one(batch, beta):
 @pytest.mark.parametrize(
     "settings",
     [{"anneal": 0.0}, {"anneal": -1.0}, {"anneal": math.nan}, {"anneal": math.inf},
-     {"anneal": 8.0, "warmup_steps": 5}, {"free_bits": 1.0, "importance_samples": 2}],
+     {"anneal": 8.0, "warmup_steps": 5}],
 )  # fmt: skip
 def test_senseless_annealing_is_refused(settings):
-    with pytest.raises(ValueError, match=r"loss\.(anneal|free_bits) is"):
+    with pytest.raises(ValueError, match=r"loss\.anneal is"):
         Objective(mse, **{"beta": 1.0, "wx": 1.0, "wy": 1.0} | settings)
-
-
-def test_free_bits_lift_the_kl_of_each_dimension_to_the_bound(batch):
-    reconstruction, x, y = batch
-    kl = torch.tensor([[0.1, 2.0, 0.0], [0.7, 1.0, 0.0]]).requires_grad_()
-    reconstruction = Reconstruction(reconstruction.x[:2], kl, torch.zeros(2, 6), kl)
-    found = Objective(mse, beta=2.0, wx=1.0, wy=0.0, free_bits=0.5)(reconstruction, x[:2], y[:2], product)
-    # batch means 0.4, 1.5 and 0: the first and the last count 0.5 each
-    assert (found.total - found.x_term).mean().item() == pytest.approx(2 * (0.5 + 1.5 + 0.5), rel=1e-5)
-    torch.testing.assert_close(found.kl, torch.tensor([2.1, 1.7]))
-    found.total.mean().backward()
-    torch.testing.assert_close(kl.grad, torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
 
 
 def enumerated(batch, generator):
@@ -190,7 +178,7 @@ def test_an_enumerated_latent_without_kl_takes_the_nearest_solution(batch, gener
     np.testing.assert_allclose(found.total.numpy(), nearest, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["beta", "wx", "wy", "warmup_steps", "free_bits"])
+@pytest.mark.parametrize("name", ["beta", "wx", "wy", "warmup_steps"])
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf])
 def test_senseless_weights_are_refused(name, value):
     settings = {"beta": 1.0, "wx": 1.0, "wy": 1.0, name: value}

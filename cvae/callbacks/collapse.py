@@ -58,6 +58,5 @@ class CollapseWarning(Callback):
         return (
             f"the posterior has collapsed: the latent carries {kl:.2g} nats per sample{active}, so all draws for one y "
             f"are nearly the same. The KL costs more than it brings: lower loss.beta (now {objective.beta:g}) or raise "
-            f"loss.wx (now {objective.wx:g}), by factors of ten; or let the KL hold something at no cost with "
-            "loss.free_bits=0.5."
+            f"loss.wx (now {objective.wx:g}), by factors of ten."
         )

@@ -48,7 +48,6 @@ def test_a_collapsed_training_is_told_once_in_plain_words(warned):
         "all draws for one y are nearly the same",
         "lower loss.beta (now 1000)",
         "raise loss.wx (now 0.5)",
-        "loss.free_bits=0.5",
     ):
         assert words in message
 
