@@ -148,7 +148,7 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
 def training_evaluations(cfg: DictConfig) -> int:
     """How often the training of ``cfg`` evaluates f: to simulate, and for the y-term while that is on.
 
-    The y-term takes one evaluation for each sample of the latent, or for each component that is enumerated.
+    The y-term takes one evaluation for each triple, or for each component that is enumerated.
     """
     settled = copy.deepcopy(cfg)
     recipe.apply(settled)
@@ -158,7 +158,7 @@ def training_evaluations(cfg: DictConfig) -> int:
     simulations = simulated * epochs if settled.data.fresh else simulated
     if settled.loss.wy == 0:
         return simulations
-    samples = int(settled.model.get("enumerated", settled.loss.get("importance_samples", 1)))
+    samples = int(settled.model.get("enumerated", 1))
     return simulations + round(simulated * epochs * samples * (1 - settled.loss.y_from))
 
 

@@ -74,7 +74,6 @@ NUMBERS = {
     "loss.y_saturation": POSITIVE,
     "loss.y_from": WEIGHT,
     "loss.warmup_steps": NATURAL,
-    "loss.importance_samples": COUNT,
     "loss.elementwise.delta": POSITIVE,
     "evaluation.temperature": Number(),
     "generation.count": Number(whole=True),

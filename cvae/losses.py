@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -68,8 +68,6 @@ class Objective:
         warmup_steps: steps over which beta rises linearly from 0 (Bowman et al. 2016).
         anneal: beta starts at ``anneal`` times its value and falls to it geometrically over the first 80 % of training
             (deterministic annealing, Rose 1998); 1 keeps it constant.
-        importance_samples: latent samples per training sample; above 1 the importance-weighted bound takes the place of
-            the plain one (Burda et al. 2016).
         y_saturation: size at which the y-term ``c`` of a reconstruction levels off, as ``c / (1 + c / y_saturation)``
             (the form of Geman & McClure 1985). Where f oscillates, the gradient of a far miss points anywhere; so it
             vanishes, and only near misses are pulled in. None leaves the term as it is.
@@ -89,7 +87,6 @@ class Objective:
         y_scale: float = 1.0,
         warmup_steps: int = 0,
         anneal: float = 1.0,
-        importance_samples: int = 1,
         y_saturation: float | None = None,
         y_from: float = 0.0,
     ) -> None:
@@ -112,9 +109,6 @@ class Objective:
                 "loss.anneal=1 or loss.warmup_steps=0."
             )
         self.anneal = anneal
-        if importance_samples < 1:
-            raise ValueError(f"loss.importance_samples is {importance_samples}; it must be at least 1.")
-        self.importance_samples = importance_samples
         if y_saturation is not None and not y_saturation > 0:
             raise ValueError(f"loss.y_saturation is {y_saturation}; it must be positive, or null.")
         self.y_saturation = y_saturation
@@ -158,25 +152,15 @@ class Objective:
         else:
             y_term = torch.zeros_like(x_term)
         if reconstruction.kl is None:
-            if self.importance_samples > 1:
-                raise ValueError(
-                    "loss.importance_samples is for a Gaussian latent; the categorical latent of model=mixture is "
-                    "enumerated exactly. Leave it at 1."
-                )
-            return self._weighted(x_term, y_term, reconstruction.log_weight, beta, wy)
-        kl = reconstruction.kl
-        if self.importance_samples > 1:
-            log_weight = reconstruction.log_weight - math.log(self.importance_samples)
-            return self._weighted(x_term, y_term, log_weight, beta, wy)._replace(kl=kl.sum(-1))
-        total = self.wx * x_term.mean(1) + wy * y_term.mean(1) + beta * kl.sum(-1)
-        return LossTerms(total, x_term.mean(1), y_term.mean(1), kl.sum(-1))
+            return self._weighted(x_term, y_term, cast(Tensor, reconstruction.log_prior), beta, wy)
+        kl = reconstruction.kl.sum(-1)
+        total = self.wx * x_term.mean(1) + wy * y_term.mean(1) + beta * kl
+        return LossTerms(total, x_term.mean(1), y_term.mean(1), kl)
 
     def _weighted(self, x_term: Tensor, y_term: Tensor, log_prior: Tensor, beta: float, wy: float) -> LossTerms:
-        """``-beta log sum_k w(k) exp(-cost(k) / beta)`` over samples k with weights w, ``(batch, samples)``.
+        """``-beta log sum_k p(k|y) exp(-cost(k) / beta)`` over the k of an enumerated latent.
 
-        For an enumerated latent, w is p(k|y) and this is the objective at its best posterior,
-        ``q(k) ~ p(k|y) exp(-cost(k) / beta)``; for a sampled one, w is p(z|y) / q(z|x,y) / samples and this is the
-        importance-weighted bound.
+        This is the objective at its best posterior, ``q(k) ~ p(k|y) exp(-cost(k) / beta)``.
         """
         cost = self.wx * x_term + wy * y_term
         temperature = max(beta, 1e-8)

@@ -81,7 +81,7 @@ class CVAE(LightningModule):
         self._active: ActiveUnits | None = None
         self._references: dict[str, AgainstReferences] = {}
         self._information: list[Tensor] = []
-        self._compiled: Callable[[Tensor, Tensor, int], Reconstruction] | None = None
+        self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **parts: Any) -> CVAE:
@@ -196,7 +196,7 @@ class CVAE(LightningModule):
         """The one step that training, validation and test share."""
         # compiled for the batches of training alone: others have other shapes, and are few
         reconstruct = self.network.reconstruct if stage != "train" or self._compiled is None else self._compiled
-        reconstruction = reconstruct(batch.x, batch.y, self.objective.importance_samples)
+        reconstruction = reconstruct(batch.x, batch.y)
         terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, weights)
         # sums stay on the device: reading them every step would stall it
         sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_full((), float(len(batch.x)))])

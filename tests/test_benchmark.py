@@ -175,7 +175,6 @@ BIRDS = "data=two_birds"
     ("overrides", "simulations", "per_triple"),
     [
         (["model=dense"], 64, 3.0),
-        (["loss.importance_samples=4"], 64, 12.0),
         (["loss.wy=0"], 64, 0.0),
         # fresh triples in each epoch; eight components in the second half of the training
         ([BIRDS], 192, 3 * 0.5 * 8),

@@ -42,7 +42,7 @@ def batch(generator):
     x, y = torch.rand(4, 2, 5, generator=generator), torch.rand(4, 1, 5, generator=generator)
     kl = 2 * torch.rand(4, 3, generator=generator)
     found = torch.rand(4, 6, 2, 5, generator=generator)
-    return Reconstruction(found, kl, torch.zeros(4, 6), torch.zeros(4, 3)), x, y
+    return Reconstruction(found, kl, None, torch.zeros(4, 3)), x, y
 
 
 def product(x):
@@ -150,7 +150,7 @@ def test_senseless_annealing_is_refused(settings):
 def enumerated(batch, generator):
     reconstruction, x, y = batch
     log_prior = torch.randn(4, 6, generator=generator, dtype=torch.float64).log_softmax(1)
-    return reconstruction._replace(kl=None, log_weight=log_prior, x=reconstruction.x.double()), x.double(), y.double()
+    return reconstruction._replace(kl=None, log_prior=log_prior, x=reconstruction.x.double()), x.double(), y.double()
 
 
 def test_an_enumerated_latent_takes_its_best_posterior(batch, generator):
@@ -161,7 +161,7 @@ def test_an_enumerated_latent_takes_its_best_posterior(batch, generator):
         solutions = batch[0].x[n].numpy()
         x_cost = ((solutions - batch[1][n].numpy()) ** 2).mean((1, 2))
         y_cost = ((solutions[:, 0] * solutions[:, 1] - batch[2][n, 0].numpy()) ** 2).mean(1)
-        prior = batch[0].log_weight[n].exp().numpy()
+        prior = batch[0].log_prior[n].exp().numpy()
         weight = prior * np.exp(-(wx * x_cost + wy * y_cost) / beta)
         q = weight / weight.sum()
         kl = np.sum(q * np.log(q / prior))
@@ -207,7 +207,7 @@ def test_the_shipped_losses_are_what_they_are_called(shipped, name, penalty):
 def test_a_saturating_y_term_pulls_near_misses_and_leaves_far_ones_alone():
     y = torch.zeros(2, 1, 50)
     x = torch.stack([torch.full((1, 2, 50), 0.1), torch.full((1, 2, 50), 100.0)]).requires_grad_()
-    made = Reconstruction(x, torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1))
+    made = Reconstruction(x, torch.zeros(2, 1), None, torch.zeros(2, 1))
     objective = Objective(mse, beta=0.0, wx=0.0, wy=1.0, y_saturation=4.0)
     terms = objective(made, torch.zeros(2, 2, 50), y, lambda lines: lines[..., :1, :])
     size = torch.tensor([0.1**2, 100.0**2])

@@ -134,9 +134,9 @@ def test_the_training_loss_falls(trainer, data):
 def test_logged_terms_are_means_over_samples_and_not_over_batches(trainer, data, stage):
     model = make()
 
-    def reconstruct(x, y, samples=1):
+    def reconstruct(x, y):
         zero = 0 * next(model.network.parameters()).sum()
-        return Reconstruction(zero + torch.zeros_like(x)[:, None], torch.ones(len(x), 2), zero, torch.zeros(len(x), 2))
+        return Reconstruction(zero + torch.zeros_like(x)[:, None], torch.ones(len(x), 2), None, torch.zeros(len(x), 2))
 
     model.network.reconstruct = reconstruct
     run = trainer()

@@ -17,17 +17,17 @@ class Reconstruction(NamedTuple):
     """What a network makes of a training batch.
 
     Attributes:
-        x: reconstructions ``(batch, samples, ...)``, one for each sample of the latent.
+        x: reconstructions ``(batch, samples, ...)``, one for each sample of the latent: a single one of a Gaussian
+            latent, and one for each k of an enumeration.
         kl: KL of posterior and prior in nats, ``(batch, latent_dim)``; None where the samples are an enumeration of
             a discrete latent, whose exact posterior the objective works out.
-        log_weight: ``log p(z|y) - log q(z|x,y)`` of each sample, ``(batch, samples)``; for an enumeration
-            ``log p(k|y)``.
+        log_prior: ``log p(k|y)`` of each k of an enumeration, ``(batch, samples)``; None for a Gaussian latent.
         code: a summary of the posterior, ``(batch, latent_dim)``: its mean, or the most likely k as a one-hot vector.
     """
 
     x: Tensor
     kl: Tensor | None
-    log_weight: Tensor
+    log_prior: Tensor | None
     code: Tensor
 
 
@@ -40,8 +40,8 @@ class LatentNetwork(nn.Module, ABC):
     noise_dim: int
 
     @abstractmethod
-    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
-        """Encode ``x`` ``(batch, ...)`` given ``y``, sample the latent ``samples`` times and decode."""
+    def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
+        """Encode ``x`` ``(batch, ...)`` given ``y``, sample or enumerate the latent and decode."""
 
     @abstractmethod
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
@@ -90,13 +90,12 @@ class GaussianCVAE(LatentNetwork):
         if isinstance(self.scaler, ConditionScaler):
             self.scaler.fit(y)
 
-    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
+    def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
         features = self.scaler(y)
         posterior: Gaussian = self.encoder(x, features)
         prior: Gaussian = self.prior(features)
-        z = posterior.sample(samples)
-        log_weight = prior.log_prob(z) - posterior.log_prob(z)
-        return Reconstruction(self.decoder(z, features), posterior.kl(prior), log_weight, posterior.mean)
+        x = self.decoder(posterior.sample(1), features)
+        return Reconstruction(x, posterior.kl(prior), None, posterior.mean)
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         posterior: Gaussian = self.encoder(x, self.scaler(y))

@@ -52,15 +52,14 @@ class CategoricalCVAE(LatentNetwork):
         raw = self.solutions(features).unflatten(-1, (self.components, self.head.outputs))
         return raw, self.logits(features).log_softmax(-1)
 
-    def reconstruct(self, x: Tensor, y: Tensor, samples: int = 1) -> Reconstruction:
+    def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
         raw, log_prior = self.components_of(y)
         with torch.no_grad():
             distance = self.head.squared_error(raw, x)
             nearest = distance.topk(self.enumerated, dim=1, largest=False).indices
         chosen = raw.gather(1, nearest.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
-        log_weight = log_prior.gather(1, nearest)
         code = torch.zeros_like(log_prior).scatter(1, nearest[:, :1], 1.0)
-        return Reconstruction(self.head(chosen), None, log_weight, code)
+        return Reconstruction(self.head(chosen), None, log_prior.gather(1, nearest), code)
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         # each sample has one k that is nearest by far, so the information is the entropy of k over the batch

@@ -53,7 +53,7 @@ class _Parts:
     def terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The means of the loss and its terms."""
         weights = self.objective.weights_at(self.step, self.total)
-        reconstruction = self.network.reconstruct(x, y, self.objective.importance_samples)
+        reconstruction = self.network.reconstruct(x, y)
         found = self.objective(reconstruction, x, y, self.forward, weights)
         return found.total.mean(), found.x_term.mean(), found.y_term.mean(), found.kl.mean()
 

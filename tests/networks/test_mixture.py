@@ -32,7 +32,7 @@ def test_the_components_that_are_kept_are_the_nearest(network, batch):
         distances = ((solutions - x[n]) ** 2).mean((1, 2)).numpy()
         nearest = np.argsort(distances)[:3]
         torch.testing.assert_close(found.x[n], solutions[nearest])
-        torch.testing.assert_close(found.log_weight[n], log_prior[n, nearest])
+        torch.testing.assert_close(found.log_prior[n], log_prior[n, nearest])
         assert found.code[n].tolist() == [float(k == nearest[0]) for k in range(6)]
 
 
