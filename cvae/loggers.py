@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,7 +70,21 @@ def build_loggers(entries: Iterable[DictConfig | None], step: int | None) -> lis
             continue
         resumed_board = step is not None and entry.get("_target_") == BOARD
         logger = instantiate(entry, purge_step=step) if resumed_board else instantiate(entry)
+        if resumed_board:
+            _wait_for_a_later_name(Path(logger.log_dir))
         if isinstance(logger, ContinuedCSVLogger):
             logger.rewind(step or 0)
         loggers.append(logger)
     return loggers
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Let the second pass in which the newest event file was begun.
+
+    TensorBoard reads event files in the order of their names, which begin with the whole second of their creation: of
+    two from one second, the one with the smaller process number would count as the earlier one.
+    """
+    seconds = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    newest = max((int(second) for second in seconds if second.isdigit()), default=0)
+    # a file from a machine whose clock is ahead is not waited for
+    time.sleep(min(max(newest + 1 - time.time(), 0.0), 1.0))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cvae.loggers import ContinuedCSVLogger, build_loggers
 
@@ -56,3 +58,28 @@ def test_a_new_run_starts_an_empty_log(logged: Path) -> None:
     assert len(rows(logged)) == 2
     build_loggers([entry], None)
     assert rows(logged) == []
+
+
+def test_tensorboard_reads_a_log_that_goes_on_in_the_same_second_in_order(tmp_path: Path) -> None:
+    entry = OmegaConf.create(
+        {
+            "_target_": "lightning.pytorch.loggers.TensorBoardLogger",
+            "save_dir": str(tmp_path),
+            "name": "",
+            "version": "board",
+        }
+    )
+    # at the beginning of a second, so that both are begun in it
+    time.sleep(1 - time.time() % 1)
+    for steps, begin in (((1, 3), None), ((5, 7), 4)):
+        [board] = build_loggers([entry], begin)
+        for step in steps:
+            board.log_metrics({"loss": float(step)}, step)
+        board.finalize("success")
+        for path in (tmp_path / "board").glob("events.*"):
+            # the process that is interrupted has the larger number here
+            if begin is None:
+                second = path.name.split(".")[3]
+                path.rename(path.with_name(f"events.out.tfevents.{second}.zzz.99999999.0"))
+    events = EventAccumulator(str(tmp_path / "board")).Reload().Scalars("loss")
+    assert [event.step for event in events] == [1, 3, 5, 7]
