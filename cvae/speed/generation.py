@@ -14,9 +14,10 @@ from cvae.networks.base import GaussianCVAE
 from cvae.seeds import stream
 from cvae.speed.compose import Compose
 from cvae.speed.measure import Finding, Lap, Ratio, finding_of, ratio, spread, timed
+from cvae.speed.rivals import as_published
 from cvae.speed.turns import trained_model
 
-#: solutions per second, as a multiple of one draw at a time, by draws for each condition; what was promised
+#: what was promised: solutions per second over those of the starter's loop, by draws for each condition
 GOALS = {2_000: 500.0}
 #: seconds for the scoring set
 SCORING_GOAL = 10.0
@@ -36,10 +37,16 @@ def one_at_a_time(model: CVAE, y: Tensor, calls: int) -> None:
             network.draw(one, torch.rand(1, 1, network.noise_dim))
 
 
-def in_bulk(model: CVAE, y: Tensor, draws: int, calls: int, rounds: int, check: bool) -> Ratio:
-    """Seconds per solution of the loop over those in bulk, in turns.
+def in_bulk(model: CVAE, rival: CVAE, y: Tensor, draws: int, calls: int, rounds: int, check: bool) -> Ratio:
+    """Seconds per solution of a loop over those of ``model`` in bulk, in turns.
 
     Args:
+        model: draws in bulk.
+        rival: draws one at a time; may be the same model.
+        y: conditions ``(batch, conditions, points)``.
+        draws: solutions for each of them.
+        calls: of the rival's decoder in a turn.
+        rounds: turns of each.
         check: whether the solutions drawn in bulk are also checked and measured, which the loop does not do.
     """
     generator = torch.Generator().manual_seed(0)
@@ -54,7 +61,7 @@ def in_bulk(model: CVAE, y: Tensor, draws: int, calls: int, rounds: int, check: 
     bulk()
     ours, theirs = [], []
     for _ in range(rounds):
-        theirs.append(_each(timed(lambda: one_at_a_time(model, y, calls)), calls))
+        theirs.append(_each(timed(lambda: one_at_a_time(rival, y, calls)), calls))
         ours.append(_each(timed(bulk), len(y) * draws))
     return ratio(ours, theirs, rounds)
 
@@ -70,7 +77,7 @@ def measure_generation(
 
     Args:
         compose: the training config from overrides.
-        models: networks whose bulk is held against their own loop; their weights do not matter.
+        models: networks whose bulk is held against the starter's loop and their own; their weights do not matter.
         conditions: observed ``y``.
         draws: draws for each of them.
         pool: draws for each of them in the scoring set, refined, of which the best 30 are kept.
@@ -78,14 +85,21 @@ def measure_generation(
         epochs: of the default model's training before it generates a scoring set.
     """
     findings = []
+    published = trained_model(compose, "starter", epochs=0)
+    as_published(published.network)
     for name in models:
         model = trained_model(compose, name, epochs=0)
         y = simulate(model.problem, conditions, stream(0, 99)).y
         for count in draws:
-            for check in (False, True):
-                measured = in_bulk(model, y, count, CALLS, rounds, check)
-                title = f"{name}, {conditions} y x {count} draws{', checked' if check else ''}"
-                findings.append(finding_of("generation", title, measured, None if check else GOALS.get(count)))
+            title = f"{name}, {conditions} y x {count} draws"
+            for rival, check, words in (
+                (published, False, "against the starter's loop"),
+                (model, False, "against its own loop"),
+                (model, True, "checked, against its own loop"),
+            ):
+                measured = in_bulk(model, rival, y, count, CALLS, rounds, check)
+                goal = GOALS.get(count) if rival is published else None
+                findings.append(finding_of("generation", f"{title}, {words}", measured, goal))
     model = trained_model(compose, "dense", epochs)
     y = simulate(model.problem, conditions, stream(0, 99)).y
     plan = Plan(count=30, pool=pool, refine_steps=15)

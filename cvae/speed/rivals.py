@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from lightning import Trainer
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from cvae.data import Batch
 from cvae.module import CVAE
 from cvae.networks import LatentNetwork
-from cvae.networks.base import GaussianCVAE
 from cvae.networks.latent import Gaussian, gaussian
 from cvae.networks.starter import StarterDecoder, StarterEncoder
 from cvae.seeds import stream
@@ -38,17 +37,20 @@ class _Parts:
     """Copies of what a Trainer is about to train."""
 
     def __init__(self, trainer: Trainer, model: CVAE) -> None:
-        if model.make_optimizer is None:
-            raise ValueError("the model has no optimizer.")
         self.network = copy.deepcopy(model.network)
         self.objective, self.forward = model.objective, model.problem.forward
-        self.optimizer = model.make_optimizer(self.network.parameters())
+        self.optimizer = self.make_optimizer(model)
         self.total = int(trainer.estimated_stepping_batches)
         schedule = model.schedule
         self.scheduler = LambdaLR(self.optimizer, lambda step: schedule(step / self.total)) if schedule else None
         self.clip = trainer.gradient_clip_val
         self.loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         self.step = 0
+
+    def make_optimizer(self, model: CVAE) -> torch.optim.Optimizer:
+        if model.make_optimizer is None:
+            raise ValueError("the model has no optimizer.")
+        return model.make_optimizer(self.network.parameters())
 
     def terms(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The means of the loss and its terms."""
@@ -115,21 +117,36 @@ def decode_by_layers(decoder: StarterDecoder, z: Tensor, y: Tensor) -> Tensor:
     return x.unflatten(0, z.shape[:2])
 
 
+def as_published(network: LatentNetwork) -> LatentNetwork:
+    """Let a starter's network compute layer by layer, with the convolutions of torch; changes it in place.
+
+    Raises:
+        ValueError: if it is another network.
+    """
+    encoder, decoder = getattr(network, "encoder", None), getattr(network, "decoder", None)
+    if not isinstance(encoder, StarterEncoder) or not isinstance(decoder, StarterDecoder):
+        raise ValueError(f"{type(network).__name__} is not the starter's network: set model=starter.")
+    encoder.forward = partial(encode_by_layers, encoder)  # type: ignore[method-assign]
+    decoder.forward = partial(decode_by_layers, decoder)  # type: ignore[method-assign]
+    return network
+
+
 class UsualWay(_Parts):
     """A dataset of single items, ``DataLoader(shuffle=True)``, and ``.item()`` on four losses in every step.
 
-    Of the starter's network with the convolutions of torch, as published.
+    Of the starter's network, layer by layer, and with torch's own choice of how an optimizer works.
     """
 
     _batches: Iterator[Batch]
 
     def __init__(self, trainer: Trainer, model: CVAE) -> None:
         super().__init__(trainer, model)
-        if isinstance(self.network, GaussianCVAE):
-            # in place, so that the optimiser keeps its weights
-            encoder, decoder = self.network.encoder, self.network.decoder
-            encoder.forward = partial(encode_by_layers, cast(StarterEncoder, encoder))
-            decoder.forward = partial(decode_by_layers, cast(StarterDecoder, decoder))
+        as_published(self.network)
+
+    def make_optimizer(self, model: CVAE) -> torch.optim.Optimizer:
+        ours = super().make_optimizer(model)
+        settings: dict[str, Any] = {**ours.defaults, "fused": None, "foreach": None}
+        return type(ours)(self.network.parameters(), **settings)
 
     def begin_epoch(self, epoch: int) -> None:
         items = _Items(self.loader.data)

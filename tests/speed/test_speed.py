@@ -15,7 +15,7 @@ from cvae.networks import starter
 from cvae.speed.growth import slope
 from cvae.speed.measure import Finding, Lap, Watch, ratio, spread
 from cvae.speed.report import markdown
-from cvae.speed.rivals import BareLoop, decode_by_layers, encode_by_layers
+from cvae.speed.rivals import BareLoop, UsualWay, as_published, decode_by_layers, encode_by_layers
 from cvae.speed.run import run
 from cvae.speed.turns import in_turns
 from cvae.speed.validation import whole_share
@@ -51,7 +51,7 @@ def test_the_report_has_all_entries(shipped: Any, tmp_path: Path, capsys: pytest
         findings = run(settings, lambda words: compose("train", [*words, f"run_dir={tmp_path}"]))
     written = json.loads((tmp_path / "speed.json").read_text())
     assert written["machine"].keys() >= {"cores", "threads", "torch", "load"}
-    assert [entry["part"] for entry in written["findings"]] == ["training", "starter", *["generation"] * 3]
+    assert [entry["part"] for entry in written["findings"]] == ["training", "starter", *["generation"] * 4]
     for entry, finding in zip(written["findings"], findings, strict=True):
         assert entry.keys() == {"part", "name", "value", "unit", "goal", "at_most", "details", "reached"}
         assert entry["value"] == pytest.approx(finding.value)
@@ -124,6 +124,25 @@ def test_the_starter_computes_what_its_layers_do() -> None:
             assert (one is None) == (other is None)
             if one is not None:
                 torch.testing.assert_close(one, other)
+
+
+def test_only_a_starter_computes_as_published() -> None:
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="Linear is not the starter's network"):
+        as_published(network)
+
+
+def test_the_usual_way_trains_with_torch_s_choice_of_an_optimizer(shipped: Any) -> None:
+    cfg = shipped("experiment=starter", "data.batch_size=20", "data.evaluation.references=0", "test=false")
+    turns, _ = in_turns(cfg, UsualWay, block_items=40, seconds=0)
+    rival = turns.rival
+    assert isinstance(rival, UsualWay)
+    assert isinstance(rival.optimizer, torch.optim.Adam)
+    assert rival.optimizer.defaults["fused"] is None
+    assert rival.optimizer.defaults["lr"] == cfg.optimizer.lr
+    # 64 triples are batches of 20, 20, 20 and 4; those of the last epoch are summed
+    assert rival.step == 4
+    assert all(total > 0 for total in rival.sums)
 
 
 def gradients(network: torch.nn.Module, output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
