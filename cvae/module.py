@@ -75,13 +75,20 @@ class CVAE(LightningModule):
         self.schedule = plain_call(schedule) if schedule is not None else None
         self.seed = seed
         self.config = dict(config) if config is not None else None
-        self._sums: dict[str, list[Tensor]] = {}
+        self._sums: dict[str, list[tuple[Tensor, int]]] = {}
         self.val_metrics = line_metrics(problem).clone(prefix="val/")
         self.test_metrics = line_metrics(problem).clone(prefix="test/")
         self._active: ActiveUnits | None = None
         self._references: dict[str, AgainstReferences] = {}
         self._information: list[Tensor] = []
         self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook here fifty times a step, and a module's own way of setting is slow
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **parts: Any) -> CVAE:
@@ -199,8 +206,7 @@ class CVAE(LightningModule):
         reconstruction = reconstruct(batch.x, batch.y)
         terms = self.objective(reconstruction, batch.x, batch.y, self.problem.forward, weights)
         # sums stay on the device: reading them every step would stall it
-        sums = torch.stack([term.detach().sum() for term in terms] + [terms.total.new_full((), float(len(batch.x)))])
-        self._sums.setdefault(stage, []).append(sums)
+        self._sums.setdefault(stage, []).append((torch.stack(terms).detach().sum(1), len(batch.x)))
         return terms, reconstruction
 
     def on_train_epoch_end(self) -> None:
@@ -246,7 +252,9 @@ class CVAE(LightningModule):
 
     def _log_terms(self, stage: str) -> None:
         # reduced by hand: Lightning's own mean over processes would weigh unequal shares alike
-        sums = torch.stack(self._sums.pop(stage)).sum(0)
+        parts = self._sums.pop(stage)
+        total = torch.stack([part for part, _ in parts]).sum(0)
+        sums = torch.cat([total, total.new_tensor([float(sum(count for _, count in parts))])])
         if self.trainer.world_size > 1:
             sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))
         means = sums[:-1] / sums[-1]

@@ -70,11 +70,26 @@ class _Parts:
         self.step += 1
 
 
+def _by_index(samples: Tensor, index: Tensor) -> Tensor:
+    return samples[index]
+
+
+def _by_index_select(samples: Tensor, index: Tensor) -> Tensor:
+    return samples.index_select(0, index)
+
+
 class BareLoop(_Parts):
     """The very updates that the Trainer does, as a plain loop that logs nothing.
 
     Given the same state of torch's generator at the start of each epoch, both end with the same weights to the bit.
+
+    Args:
+        index_select: pick the samples of a batch as our loader does, not by ``x[index]`` as is usual.
     """
+
+    def __init__(self, trainer: Trainer, model: CVAE, index_select: bool = False) -> None:
+        super().__init__(trainer, model)
+        self._pick = _by_index_select if index_select else _by_index
 
     def begin_epoch(self, epoch: int) -> None:
         sampler = self.loader.sampler
@@ -86,7 +101,7 @@ class BareLoop(_Parts):
         (every_x, every_y), perturb = self.loader.data, self.loader.perturb
         for _ in range(steps):
             index = next(self._pieces)
-            x, y = every_x[index], every_y[index]
+            x, y = self._pick(every_x, index), self._pick(every_y, index)
             if perturb is not None:
                 y = perturb(y, self._noise)
             self.update(self.terms(x, y)[0])

@@ -57,7 +57,13 @@ def _measure(part: str, own: Mapping[str, Any], compose: Compose) -> list[Findin
     picture = Path(own["picture"]) if own.get("picture") else None
     measures: dict[str, Callable[[], list[Finding]]] = {
         "training": lambda: measure_training(
-            compose, own["models"], own["batch_sizes"], own["samples"], own["block"], own["seconds"]
+            compose,
+            own["models"],
+            own["batch_sizes"],
+            own["samples"],
+            own["block"],
+            own["seconds"],
+            own["index_select"],
         ),
         "starter": lambda: measure_usual(compose, own["samples"], own["block"], own["seconds"]),
         "generation": lambda: measure_generation(

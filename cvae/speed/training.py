@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from cvae.speed.compose import Compose, training_overrides
 from cvae.speed.measure import Finding, finding_of, ratio
@@ -15,14 +16,31 @@ USUAL_GOAL = 2.0
 
 
 def measure_training(
-    compose: Compose, models: Sequence[str], batch_sizes: Sequence[int], samples: int, block_items: int, seconds: float
+    compose: Compose,
+    models: Sequence[str],
+    batch_sizes: Sequence[int],
+    samples: int,
+    block_items: int,
+    seconds: float,
+    index_select: bool,
 ) -> list[Finding]:
-    """Samples per second next to the bare loop, for each model and batch size."""
+    """Samples per second next to the bare loop, for each model and batch size.
+
+    Args:
+        compose: the training config from overrides.
+        models: names of networks.
+        batch_sizes: to try with each.
+        samples: triples of an epoch.
+        block_items: triples in a turn, roughly.
+        seconds: of both loops together, after which the epoch is the last.
+        index_select: let the bare loop pick the samples of a batch as our loader does, not by ``x[index]``.
+    """
     findings = []
+    bare = partial(BareLoop, index_select=index_select)
     for model in models:
         for batch_size in batch_sizes:
             cfg = compose(training_overrides(model, batch_size, samples))
-            turns, _ = in_turns(cfg, BareLoop, block_items, seconds)
+            turns, _ = in_turns(cfg, bare, block_items, seconds)
             measured = ratio(turns.ours, turns.theirs, turns.items)
             findings.append(finding_of("training", f"{model}, batch {batch_size}", measured, GOALS.get(batch_size)))
     return findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,25 @@ from cvae.speed.turns import in_turns
 from cvae.speed.validation import whole_share
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-TINY_TRAINING = {"models": ["dense"], "batch_sizes": [16], "samples": 64, "block": 32, "seconds": 0}
+TINY_TRAINING = {
+    "models": ["dense"],
+    "batch_sizes": [16],
+    "samples": 64,
+    "block": 32,
+    "seconds": 0,
+    "index_select": False,
+}
 
 
+@pytest.mark.parametrize("index_select", [False, True])
 @pytest.mark.parametrize("model", ["dense", "mixture"])
-def test_the_bare_loop_does_the_very_updates_of_the_trainer(shipped: Any, model: str) -> None:
+def test_the_bare_loop_does_the_very_updates_of_the_trainer(shipped: Any, model: str, index_select: bool) -> None:
     separate = "true" if model == "mixture" else "false"
     chosen = [f"model={model}", f"recipe.separate={separate}", "recipe.y_term=true", "data.fresh=false"]
     # without a best epoch the trainer ends with the weights of the last one
     chosen += ["callbacks.checkpoint=null", "data.evaluation.references=0", "data.batch_size=20", "test=false"]
     cfg = shipped(*chosen, "trainer.max_epochs=3")
-    turns, trained = in_turns(cfg, BareLoop, block_items=40, seconds=1e9)
+    turns, trained = in_turns(cfg, partial(BareLoop, index_select=index_select), block_items=40, seconds=1e9)
     assert turns.items == 3 * 64
     # 64 triples are batches of 20, 20, 20 and 4, in blocks of two
     assert len(turns.ours) == len(turns.theirs) == 3 * 2
