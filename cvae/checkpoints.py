@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
 KEY = "cvae"
 
 #: everything that a checkpoint's config may ask for; a prefix would let it reach whatever a module imports
@@ -19,9 +19,7 @@ ALLOWED_TARGETS = frozenset(
         "cvae.losses.l1",
         "cvae.losses.mse",
         "cvae.networks.EndpointsHead",
-        "cvae.networks.LearnedPrior",
         "cvae.networks.PointsHead",
-        "cvae.networks.StandardNormal",
         "cvae.networks.deep",
         "cvae.networks.dense",
         "cvae.networks.mixture",
@@ -58,7 +56,10 @@ def read_checkpoint(path: str | Path, allow: Iterable[str] = ()) -> tuple[dict[s
     if not isinstance(stored, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is no checkpoint of this project (it lacks the entry {KEY!r}).")
     if stored.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: has format {stored.get('format')}; this version reads format {FORMAT}.")
+        raise CheckpointError(
+            f"{path}: has format {stored.get('format')}; this version reads format {FORMAT}. Read it with the version "
+            "that wrote it, or train anew."
+        )
     config = stored.get("config")
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: holds no config.")

@@ -2,7 +2,7 @@
 
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
 from cvae.networks.heads import EndpointsHead, PointsHead
-from cvae.networks.latent import Gaussian, LearnedPrior, StandardNormal
+from cvae.networks.latent import Gaussian, StandardNormal
 from cvae.networks.mixture import CategoricalCVAE, mixture
 from cvae.networks.perceptrons import deep, dense
 from cvae.networks.starter import starter
@@ -17,7 +17,6 @@ __all__ = [
     "Gaussian",
     "GaussianCVAE",
     "LatentNetwork",
-    "LearnedPrior",
     "PointsHead",
     "Reconstruction",
     "StandardNormal",

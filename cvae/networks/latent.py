@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from cvae.networks.trunks import Dense
 
 # log-variances beyond this say nothing and overflow exp
 LOG_VAR_LIMIT = 12.0
@@ -97,29 +94,3 @@ class StandardNormal(Prior):
 
     def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
         return temperature * normal_icdf(u)
-
-
-class LearnedPrior(Prior):
-    """The prior ``p(z|y)`` as a Gaussian whose mean and variance a perceptron reads off ``y``.
-
-    Args:
-        latent_dim: size of ``z``.
-        conditions, points: shape of a condition.
-        hidden: layer sizes.
-    """
-
-    def __init__(self, latent_dim: int, conditions: int, points: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.trunk = Dense(conditions * points, hidden)
-        self.out = nn.Linear(self.trunk.width, 2 * latent_dim)
-        # start at the standard normal
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, y: Tensor) -> Gaussian:
-        return gaussian(self.out(self.trunk(y)))
-
-    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
-        prior = self(y)
-        return prior.mean.unsqueeze(1) + temperature * (0.5 * prior.log_var).exp().unsqueeze(1) * normal_icdf(u)

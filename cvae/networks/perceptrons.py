@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE
 from cvae.networks.heads import Head
-from cvae.networks.latent import Prior
+from cvae.networks.latent import StandardNormal
 from cvae.networks.trunks import ConditionScaler, Dense, Residual, Trunk
 
 
@@ -18,7 +18,6 @@ def dense(
     hidden: Sequence[int],
     encoder_sees_y: bool,
     head: Head,
-    prior: Prior,
 ) -> GaussianCVAE:
     """Plain perceptrons with SiLU.
 
@@ -28,11 +27,8 @@ def dense(
         hidden: layer sizes, the same for encoder and decoder.
         encoder_sees_y: q(z|x,y) if true, q(z|x) if false.
         head: output head, :class:`~cvae.networks.PointsHead` or :class:`~cvae.networks.EndpointsHead`.
-        prior: p(z|y), :class:`~cvae.networks.StandardNormal` or :class:`~cvae.networks.LearnedPrior`.
     """
-    return _assemble(
-        lambda inputs: Dense(inputs, hidden), lines, points, conditions, latent_dim, encoder_sees_y, head, prior
-    )
+    return _assemble(lambda inputs: Dense(inputs, hidden), lines, points, conditions, latent_dim, encoder_sees_y, head)
 
 
 def deep(
@@ -44,12 +40,11 @@ def deep(
     blocks: int,
     encoder_sees_y: bool,
     head: Head,
-    prior: Prior,
 ) -> GaussianCVAE:
     """Residual perceptrons with LayerNorm and SiLU: ``blocks`` blocks of ``width``; the rest as in :func:`dense`."""
     return _assemble(
         lambda inputs: Residual(inputs, width, blocks),
-        lines, points, conditions, latent_dim, encoder_sees_y, head, prior,
+        lines, points, conditions, latent_dim, encoder_sees_y, head,
     )  # fmt: skip
 
 
@@ -61,11 +56,10 @@ def _assemble(
     latent_dim: int,
     encoder_sees_y: bool,
     head: Head,
-    prior: Prior,
 ) -> GaussianCVAE:
     if latent_dim < 1:
         raise ValueError(f"model.latent_dim is {latent_dim}; it must be at least 1.")
     features = conditions * points
     encoder = Encoder(trunk(lines * points + features * encoder_sees_y), latent_dim, encoder_sees_y)
     decoder = Decoder(trunk(latent_dim + features), head)
-    return GaussianCVAE(encoder, decoder, prior, latent_dim, ConditionScaler(conditions))
+    return GaussianCVAE(encoder, decoder, StandardNormal(latent_dim), latent_dim, ConditionScaler(conditions))

@@ -8,7 +8,7 @@ from cvae import CVAE
 from cvae.callbacks import CollapseWarning
 from cvae.data import LineTriples, Simulation
 from cvae.losses import Objective, mse
-from cvae.networks import EndpointsHead, StandardNormal, dense
+from cvae.networks import EndpointsHead, dense
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def warned(tmp_path, caplog):
         )  # fmt: skip
         torch.manual_seed(0)
         head = EndpointsHead(50, ["falling", "rising"], [0, 1])
-        network = dense(2, 50, 1, latent_dim=2, hidden=[16], encoder_sees_y=True, head=head, prior=StandardNormal(2))
+        network = dense(2, 50, 1, latent_dim=2, hidden=[16], encoder_sees_y=True, head=head)
         objective = Objective(mse, beta=beta, wx=0.5, wy=0.1)
         model = CVAE(network, objective, data.problem, draws=2, optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
         trainer = Trainer(

@@ -8,7 +8,7 @@ from cvae import CVAE
 from cvae.callbacks import SolutionFigures
 from cvae.data import LineTriples, Simulation
 from cvae.losses import Objective, mse
-from cvae.networks import EndpointsHead, StandardNormal, dense
+from cvae.networks import EndpointsHead, dense
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fit(tmp_path, data):
     def run(*callbacks, epochs=3, logger=None):
         torch.manual_seed(0)
         head = EndpointsHead(50, ["falling", "rising"], [0, 1])
-        network = dense(2, 50, 1, latent_dim=2, hidden=[8], encoder_sees_y=True, head=head, prior=StandardNormal(2))
+        network = dense(2, 50, 1, latent_dim=2, hidden=[8], encoder_sees_y=True, head=head)
         objective = Objective(mse, beta=1e-3, wx=1.0, wy=0.1)
         model = CVAE(network, objective, data.problem, draws=4, optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
         Trainer(

@@ -28,9 +28,9 @@ from cvae.training import build_model
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = Plan(count=30, seed=3)
 
-#: one of each network, with each head and prior
+#: one of each network, with each head
 NETWORKS = {
-    "learned": ["model=dense", "model.hidden=[16]", "model/head=points", "model/prior=learned"],
+    "dense": ["model=dense", "model.hidden=[16]", "model/head=points"],
     "deep": ["model=deep", "model.width=16", "model.blocks=2", "data=two_birds"],
     "starter": ["experiment=starter"],
     "mixture": ["model=mixture", "model.width=16", "model.blocks=1", "model.components=9", "data=two_birds"],
@@ -75,7 +75,7 @@ print("reproduced", len(x))
 """
 
 
-def untrained(network: str = "learned") -> CVAE:
+def untrained(network: str = "dense") -> CVAE:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", overrides=NETWORKS[network])
     problem = problem_from_config(cfg.data)

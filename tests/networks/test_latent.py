@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from torch import distributions
 
-from cvae.networks import Gaussian, LearnedPrior, StandardNormal
+from cvae.networks import Gaussian, StandardNormal
 from cvae.networks.latent import gaussian, mutual_information, normal_icdf
 
 
@@ -94,47 +94,9 @@ def test_uniform_points_become_draws_from_the_standard_prior(generator):
         assert stats.kstest(values, "norm").statistic < 0.001
 
 
-@pytest.fixture
-def learned(generator):
-    prior = LearnedPrior(3, conditions=2, points=50, hidden=[16])
-    with torch.no_grad():
-        prior.out.weight.copy_(torch.randn(prior.out.weight.shape, generator=generator))
-    return prior
-
-
-def test_the_learned_prior_starts_at_the_standard_normal(generator):
-    found = LearnedPrior(3, conditions=2, points=50, hidden=[16, 8])(torch.randn(4, 100, generator=generator))
-    assert torch.equal(found.mean, torch.zeros(4, 3))
-    assert torch.equal(found.log_var, torch.zeros(4, 3))
-
-
-def test_a_trained_prior_depends_on_the_condition(learned, generator):
-    found = learned(torch.randn(2, 100, generator=generator))
-    assert not torch.allclose(found.mean[0], found.mean[1])
-    assert not torch.allclose(found.log_var[0], found.log_var[1])
-
-
-@torch.no_grad()
-def test_uniform_points_become_draws_from_the_learned_prior(learned, generator):
-    y = torch.randn(2, 100, generator=generator)
-    found = learned(y)
-    z = learned.icdf(even_points(2, 1_000, 3, generator), y)
-    for row, column in np.ndindex(2, 3):
-        law = stats.norm(found.mean[row, column], np.exp(found.log_var[row, column].item() / 2))
-        assert stats.kstest(z[row, :, column].numpy(), law.cdf).statistic < 0.001
-
-
-def test_a_learned_prior_without_layers_is_refused():
-    with pytest.raises(ValueError, match="hidden is empty; give at least one layer size"):
-        LearnedPrior(3, conditions=1, points=50, hidden=[])
-
-
-@torch.no_grad()
-def test_the_temperature_spreads_draws_about_the_mean_of_the_prior(learned, generator):
+def test_the_temperature_spreads_draws_about_the_mean_of_the_prior(generator):
     y, u = torch.randn(2, 100, generator=generator), torch.rand(2, 9, 3, generator=generator)
-    for prior in (StandardNormal(3), learned):
-        mean = prior(y).mean[:, None]
-        torch.testing.assert_close(prior.icdf(u, y, 1.3) - mean, 1.3 * (prior.icdf(u, y) - mean))
+    torch.testing.assert_close(StandardNormal(3).icdf(u, y, 1.3), 1.3 * StandardNormal(3).icdf(u, y))
 
 
 def test_mutual_information_is_that_of_the_batch_s_posteriors(generator):

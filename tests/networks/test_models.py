@@ -8,9 +8,7 @@ from torch import nn
 from cvae.networks import (
     ConditionScaler,
     EndpointsHead,
-    LearnedPrior,
     PointsHead,
-    StandardNormal,
     deep,
     dense,
     starter,
@@ -20,14 +18,13 @@ SHAPES = {"lines": 2, "points": 50, "conditions": 1}
 LATENT = 3
 
 
-def build(kind="dense", encoder_sees_y=True, head=None, prior=None, **shapes):
+def build(kind="dense", encoder_sees_y=True, head=None, **shapes):
     shapes = SHAPES | shapes
     head = head or EndpointsHead(shapes["points"], ["falling", "rising"], [0, 1])
-    prior = prior or StandardNormal(LATENT)
     if kind == "starter":
         return starter(**shapes, latent_dim=LATENT)
     make, body = {"dense": (dense, {"hidden": [16, 8]}), "deep": (deep, {"width": 16, "blocks": 2})}[kind]
-    return make(**shapes, latent_dim=LATENT, encoder_sees_y=encoder_sees_y, head=head, prior=prior, **body)
+    return make(**shapes, latent_dim=LATENT, encoder_sees_y=encoder_sees_y, head=head, **body)
 
 
 KINDS = {
@@ -35,7 +32,6 @@ KINDS = {
     "deep": lambda: build("deep"),
     "starter": lambda: build("starter"),
     "points head": lambda: build("dense", head=PointsHead(2, 50)),
-    "learned prior": lambda: build("deep", prior=LearnedPrior(LATENT, 1, 50, [8])),
     "encoder sees x alone": lambda: build("deep", encoder_sees_y=False),
 }
 
@@ -75,11 +71,10 @@ def test_a_draw_depends_on_its_own_point_and_condition_alone(network, batch, gen
 
 def test_every_weight_is_trained(network, batch):
     x, y = batch
-    # a prior that starts at zero weights shows gradients in its last layer alone
     found = network.reconstruct(x, y)
     ((found.x - x[:, None]).square().sum() + found.kl.sum()).backward()
     untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert all(name.startswith("prior.trunk") for name in untouched)
+    assert untouched == []
 
 
 def test_the_decoder_sees_the_condition(network, batch, generator):
@@ -101,8 +96,7 @@ def test_the_encoder_sees_y_as_told(kind, sees_y, batch):
 
 @torch.no_grad()
 def test_the_kl_is_that_to_the_prior(batch, generator):
-    network = build(prior=LearnedPrior(LATENT, 1, 50, [8]))
-    torch.nn.init.normal_(network.prior.out.weight, generator=generator)
+    network = build()
     features = network.scaler(batch[1])
     posterior, prior = network.encoder(batch[0], features), network.prior(features)
     z = posterior.sample(20_000, generator)
@@ -250,12 +244,9 @@ def test_an_option_that_the_model_does_not_use_is_an_error(shipped, model, optio
 
 
 @pytest.mark.parametrize("head", ["endpoints", "points"])
-@pytest.mark.parametrize("prior", ["standard", "learned"])
 @pytest.mark.parametrize("model", ["dense", "deep"])
-def test_every_combination_of_the_shipped_parts_builds(shipped, model, head, prior, generator):
-    network = instantiate(
-        shipped("data=two_birds", f"model={model}", f"model/head={head}", f"model/prior={prior}").model
-    )
+def test_every_combination_of_the_shipped_parts_builds(shipped, model, head, generator):
+    network = instantiate(shipped("data=two_birds", f"model={model}", f"model/head={head}").model)
     y = torch.rand(3, 2, 50, generator=generator)
     assert network.draw(y, torch.rand(3, 4, network.noise_dim, generator=generator)).shape == (3, 4, 2, 50)
 

@@ -31,7 +31,7 @@ def test_what_all_trials_cannot_share_is_refused(overrides: Any, message: str) -
 
 def test_groups_are_told_from_values() -> None:
     assert is_group("model")
-    assert is_group("model/prior")
+    assert is_group("model/head")
     assert not is_group("seed")
     assert not is_group("model.latent_dim")
 
@@ -46,7 +46,7 @@ def test_values_are_written_as_hydra_reads_them(value: Any, text: str) -> None:
 
 def test_an_experiment_file_does_what_the_overrides_do(tmp_path: Path) -> None:
     overrides = [
-        "data=two_birds", "data.forward=['x0 * x1', 'sin(3*x0)']", "model=deep", "model/prior=learned",
+        "data=two_birds", "data.forward=['x0 * x1', 'sin(3*x0)']", "model=deep", "model/head=points",
         "model.latent_dim=3", "optimizer=sgd", "optimizer.lr=1e-05", "optimizer.momentum=0.5", "model=dense",
         "loss.wy=null", "+trainer.accumulate_grad_batches=2", "threads=1",
     ]  # fmt: skip
