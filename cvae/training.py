@@ -6,7 +6,7 @@ import logging
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -162,6 +162,8 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
     recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
     known = measured_here(cfg, data, model)
+    if cfg.optimized_metric == "auto":
+        cfg.optimized_metric = headline(known, cfg.recipe.separate)
     if cfg.optimized_metric not in known:
         raise ValueError(
             f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
@@ -189,6 +191,20 @@ def measured_here(cfg: DictConfig, data: LineTriples, model: CVAE) -> set[str]:
     return known - ({"val/coverage_ratio"} if cfg.recipe.separate else {"val/mode_recall"})
 
 
+def headline(known: Iterable[str], separate: bool) -> str:
+    """The measure that tells most of a model.
+
+    Where solutions are separate, all draws of a ``y`` are hardly ever valid at once: ``val/score`` stays near 0.
+
+    Args:
+        known: names of what is measured.
+        separate: whether exact solutions are isolated points.
+    """
+    if not separate:
+        return "val/score"
+    return "val/mode_recall" if "val/mode_recall" in known else "val/valid"
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the warnings of Lightning that help nobody."""
@@ -211,7 +227,7 @@ def build_model(cfg: DictConfig, problem: dict[str, Any]) -> CVAE:
 
 
 def kept_checkpoint(trainer: Trainer) -> str | None:
-    """Path of the checkpoint to keep: the best one, or the last if the monitored measure never left 0.
+    """Path of the checkpoint to keep: the best one, or the last if no measure is monitored.
 
     None where nothing was kept (``fast_dev_run``, or no checkpoint callback).
     """
@@ -220,11 +236,7 @@ def kept_checkpoint(trainer: Trainer) -> str | None:
     newest = [callback for callback in found if callback.monitor is None and callback.best_model_path]
     if not monitored:
         return newest[0].best_model_path if newest else None
-    best = monitored[0]
-    if best.best_model_score is not None and float(best.best_model_score) == 0 and best.mode == "max" and newest:
-        log.info("%s stayed 0, so that it tells no epoch from another; the last epoch is kept.", best.monitor)
-        return newest[0].best_model_path
-    return best.best_model_path
+    return monitored[0].best_model_path
 
 
 def kept_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:

@@ -18,25 +18,19 @@ from cvae.data import simulate
 from cvae.training import build, kept_checkpoint, measured, quiet, settings_of, train, versions
 
 
-def trainer_with(best: float | None, mode: str = "max") -> Any:
-    checkpoint, last = ModelCheckpoint(monitor="val/score", mode=mode), ModelCheckpoint(monitor=None)
-    if best is not None:
-        checkpoint.best_model_path, last.best_model_path = "best.ckpt", "last.ckpt"
-        checkpoint.best_model_score = torch.tensor(best)
-    return SimpleNamespace(checkpoint_callbacks=[checkpoint, last])
+def trainer_with(best: str, last: str) -> Any:
+    callbacks = ModelCheckpoint(monitor="val/score"), ModelCheckpoint(monitor=None)
+    for callback, path in zip(callbacks, (best, last), strict=True):
+        callback.best_model_path = path
+    return SimpleNamespace(checkpoint_callbacks=callbacks)
 
 
 @pytest.mark.parametrize(
-    ("best", "mode", "kept"),
-    [
-        (0.3, "max", "best.ckpt"),
-        (0.0, "max", "last.ckpt"),  # a score that never left 0 tells no epoch from another
-        (0.0, "min", "best.ckpt"),  # an error of 0 is the best there is
-        (None, "max", None),
-    ],
+    ("best", "last", "kept"),
+    [("best.ckpt", "last.ckpt", "best.ckpt"), ("", "last.ckpt", "last.ckpt"), ("", "", None)],
 )
-def test_the_best_checkpoint_is_kept_unless_none_is_better(best: float | None, mode: str, kept: str | None) -> None:
-    assert kept_checkpoint(trainer_with(best, mode)) == kept
+def test_the_best_checkpoint_is_kept_or_the_last_if_none_is_monitored(best: str, last: str, kept: str | None) -> None:
+    assert kept_checkpoint(trainer_with(best, last)) == kept
 
 
 def test_without_a_checkpoint_callback_nothing_is_kept() -> None:
@@ -118,6 +112,22 @@ def test_the_optimized_measure_knows_its_direction(shipped, metric, mode):
     cfg = shipped(f"optimized_metric={metric}")
     build(cfg)
     assert cfg.optimized_mode == mode
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metric"),
+    [
+        ([], "val/score"),
+        (["data=two_birds"], "val/mode_recall"),
+        (["data=two_birds", "data.evaluation.references=0"], "val/valid"),
+        (["data=two_birds", "optimized_metric=val/rmse"], "val/rmse"),
+    ],
+)
+def test_the_measure_that_epochs_are_compared_by_follows_from_the_problem(shipped, overrides, metric):
+    cfg = shipped(*overrides)
+    build(cfg)
+    assert cfg.optimized_metric == cfg.callbacks.checkpoint.monitor == metric
+    assert cfg.optimized_mode == cfg.callbacks.checkpoint.mode == ("min" if metric == "val/rmse" else "max")
 
 
 def test_a_measure_that_the_problem_does_not_have_cannot_be_optimized(shipped):
