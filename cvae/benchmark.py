@@ -36,7 +36,8 @@ class Row:
     Attributes:
         name: of the method or setting.
         stage: the plan, such as ``30 plain``.
-        valid, rmse, coverage, score: see :func:`cvae.metrics.line_metrics`.
+        valid, rmse, pearson, coverage, envelope, score: see :func:`cvae.metrics.line_metrics`.
+        coverage_limit: mean over the conditions; None where solutions are separate.
         coverage_ratio: None where solutions are separate.
         mode_recall: mean over conditions with at most ``count`` solutions; None where solutions form a continuum.
         complete: share of those conditions of which every solution was found.
@@ -49,8 +50,11 @@ class Row:
     stage: str
     valid: float
     rmse: float
+    pearson: float
     coverage: float
+    envelope: float
     score: float
+    coverage_limit: float | None
     coverage_ratio: float | None
     mode_recall: float | None
     complete: float | None
@@ -103,7 +107,7 @@ def _row(
     metrics = line_metrics(problem)
     metrics.update(solutions.x, solutions.check)
     measures = {key: float(value) for key, value in metrics.compute().items()}
-    ratio = recall = complete = None
+    limit = ratio = recall = complete = None
     if all(reference.finite for reference in references):
         found = []
         for index, reference in enumerate(references):
@@ -119,12 +123,21 @@ def _row(
         for index in range(len(references)):
             drawn = _only(solutions, index)
             against.update(drawn._replace(which=drawn.which + index))
-        ratio = float(against.compute(None)["coverage_ratio"])
+        limit, ratio = float(against.limit.mean()), float(against.compute(None)["coverage_ratio"])
     count = len(solutions.x)
     return Row(
-        name, stage, measures["valid"], measures["rmse"], measures["coverage"], measures["score"], ratio, recall,
-        complete, train_s, seconds, solutions.evaluations // count, solutions.forward_evaluations // count,
-    )  # fmt: skip
+        name,
+        stage,
+        **{key: measures[key] for key in ("valid", "rmse", "pearson", "coverage", "envelope", "score")},
+        coverage_limit=limit,
+        coverage_ratio=ratio,
+        mode_recall=recall,
+        complete=complete,
+        train_s=train_s,
+        generate_s=seconds,
+        evaluations=solutions.evaluations // count,
+        forward_evaluations=solutions.forward_evaluations // count,
+    )
 
 
 def _only(solutions: Solutions, index: int) -> Drawn:
@@ -179,7 +192,7 @@ def print_table(rows: Sequence[Any], title: str) -> None:
     table = Table(*shown, title=title)
     for row in rows:
         table.add_row(*(_cell(getattr(row, name)) for name in shown))
-    Console(width=200).print(table)
+    Console(width=240).print(table)
 
 
 def markdown(rows: Sequence[Any]) -> str:

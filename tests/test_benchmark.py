@@ -47,7 +47,7 @@ def test_a_row_tells_how_many_of_the_separate_solutions_were_found(separate):
     assert row.rmse == 0
     # the third has more solutions than draws
     assert (row.mode_recall, row.complete) == (0.5, 0.5)
-    assert row.coverage_ratio is None
+    assert (row.coverage_limit, row.coverage_ratio) == (None, None)
     valid = torch.tensor([[True] * 4, [False] * 4, [True] * 4])
     swept = coverage(x, valid, (0.0, 1.0))
     assert row.coverage == pytest.approx(swept.mean().item())
@@ -85,25 +85,27 @@ def test_a_row_tells_the_share_of_the_limit_on_a_continuum(problem):
     everything = torch.ones(1, 4, dtype=torch.bool)
     lines = problem.geometry.to_lines(known)[None]
     one, two = (coverage(lines[:, :n], everything[:, :n], (0.0, 1.0)).item() for n in (1, 2))
+    # of the second, one solution is drawn, and two are known
+    assert row.coverage_limit == pytest.approx((coverage(lines, everything, (0.0, 1.0)).item() + two) / 2)
     assert row.coverage_ratio == pytest.approx((1 + one / two) / 2)
     assert (row.mode_recall, row.complete) == (None, None)
     assert row.valid == 1
 
 
 ROWS = [
-    Row("a", "plain", 0.25, 0.0123456, 0.5, 0.5, None, 0.75, 1.0, 10.0, 0.1, 30, 30),
-    Row("b", "refined", 1.0, 1e-05, 0.5, 0.5, None, None, None, 10.0, 0.1, 30, 1234567),
+    Row("a", "plain", 0.25, 0.0123456, 1.0, 0.5, 0.6, 0.5, None, None, 0.75, 1.0, 10.0, 0.1, 30, 30),
+    Row("b", "refined", 1.0, 1e-05, 1.0, 0.5, 0.6, 0.5, None, None, None, None, 10.0, 0.1, 30, 1234567),
 ]
 
 
 def test_the_table_for_a_document_leaves_out_what_no_row_has():
     lines = markdown(ROWS).splitlines()
-    names = [field.name for field in fields(Row) if field.name != "coverage_ratio"]
+    names = [field.name for field in fields(Row) if field.name not in ("coverage_limit", "coverage_ratio")]
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == names
     assert lines[1] == "|" + "---|" * len(names)
     first, second = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines[2:])
-    assert first == ["a", "plain", "0.25", "0.01235", "0.5", "0.5", "0.75", "1", "10", "0.1", "30", "30"]
-    assert second == ["b", "refined", "1", "1e-05", "0.5", "0.5", "", "", "10", "0.1", "30", "1234567"]
+    assert first == ["a", "plain", "0.25", "0.01235", "1", "0.5", "0.6", "0.5", "0.75", "1", "10", "0.1", "30", "30"]
+    assert second == ["b", "refined", "1", "1e-05", "1", "0.5", "0.6", "0.5", "", "", "10", "0.1", "30", "1234567"]
 
 
 def test_the_printed_table_shows_the_same(capsys):
