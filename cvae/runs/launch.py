@@ -88,7 +88,7 @@ def _continue(
     config_hash = folder.identify(settings_of(cfg))
     reached = folder.finished_value(run_dir, config_hash)
     if reached is not None:
-        metric = (folder.read(run_dir) or {})["optimized_metric"]
+        metric = (folder.read(run_dir) or {}).get("optimized_metric", cfg.optimized_metric)
         log.info("%s: finished already (%s %.4g), skipped.", run_dir, metric, reached)
         return reached
     if not folder.is_free_for(run_dir, config_hash):
