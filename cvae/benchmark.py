@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Row:
         train_s, generate_s: wall-clock seconds.
         evaluations: draws decoded for one condition.
         forward_evaluations: evaluations of f for one condition.
+        training_evaluations: evaluations of f beforehand, once for all conditions; None where it was not counted.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     generate_s: float
     evaluations: int
     forward_evaluations: int
+    training_evaluations: int | None = None
 
 
 def assess(
@@ -72,6 +74,7 @@ def assess(
     references: Sequence[ReferenceSet],
     plans: Mapping[str, Plan],
     train_s: float = 0.0,
+    training_evaluations: int | None = None,
 ) -> list[Row]:
     """Generate by every plan and measure.
 
@@ -83,6 +86,7 @@ def assess(
         references: reference sets of the conditions.
         plans: by name.
         train_s: seconds that the training took, for the table.
+        training_evaluations: evaluations of f that it took, for the table.
     """
     rows = []
     separate = all(reference.finite for reference in references)
@@ -90,7 +94,8 @@ def assess(
         started = time.perf_counter()
         solutions = generate(model, problem, y, plan, separate)
         seconds = time.perf_counter() - started
-        rows.append(_row(name, stage, problem, solutions, references, plan, train_s, seconds))
+        row = _row(name, stage, problem, solutions, references, plan, train_s, seconds)
+        rows.append(replace(row, training_evaluations=training_evaluations))
     return rows
 
 
@@ -126,9 +131,14 @@ def _row(
         limit, ratio = float(against.limit.mean()), float(against.compute(None)["coverage_ratio"])
     count = len(solutions.x)
     return Row(
-        name,
-        stage,
-        **{key: measures[key] for key in ("valid", "rmse", "pearson", "coverage", "envelope", "score")},
+        name=name,
+        stage=stage,
+        valid=measures["valid"],
+        rmse=measures["rmse"],
+        pearson=measures["pearson"],
+        coverage=measures["coverage"],
+        envelope=measures["envelope"],
+        score=measures["score"],
         coverage_limit=limit,
         coverage_ratio=ratio,
         mode_recall=recall,

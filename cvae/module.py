@@ -165,7 +165,7 @@ class CVAE(LightningModule):
         self._compiled = torch.compile(self.network.reconstruct, dynamic=False)
 
     def setup(self, stage: str) -> None:
-        self._active = ActiveUnits(self.network.latent_dim).to(self.device)
+        self._active = ActiveUnits(self.network.latent_dim, self.network.active_variance).to(self.device)
         if stage == "fit" and self.trainer.ckpt_path is None:
             train: Batch = self._data.splits.train
             self.network.fit_scale(train.x, train.y)

@@ -29,6 +29,7 @@ from cvae.files import write_json
 from cvae.generation import Plan, generate
 from cvae.loggers import build_loggers
 from cvae.module import CVAE, TERMS
+from cvae.problems.reference import has_isolated_solutions
 from cvae.report import print_summary
 from cvae.runs.checkpoint_files import WholeCheckpoints, step_of
 from cvae.runs.folder import FINISHED, RESULT, Start, identify, mark_running, timestamp
@@ -161,7 +162,7 @@ def build(cfg: DictConfig) -> tuple[LineTriples, CVAE]:
         data = instantiate(cfg.data)
     recipe.choose_model(cfg)
     model = build_model(cfg, data.problem.config)
-    known = measured_here(cfg, data, model)
+    known = measured_here(data, model)
     if cfg.optimized_metric == "auto":
         cfg.optimized_metric = headline(known, cfg.recipe.separate)
     if cfg.optimized_metric not in known:
@@ -183,12 +184,13 @@ def measured(model: CVAE) -> set[str]:
     return terms | extra | {str(name) for name in model.val_metrics.keys(keep_base=False)}
 
 
-def measured_here(cfg: DictConfig, data: LineTriples, model: CVAE) -> set[str]:
-    """Names of what is measured of ``model`` on the problem of ``cfg``, whose recipe is settled."""
+def measured_here(data: LineTriples, model: CVAE) -> set[str]:
+    """Names of what is measured of ``model`` on the problem of ``data``."""
     known = measured(model)
     if not data.evaluation["references"]:
         return known - {"val/coverage_ratio", "val/mode_recall"}
-    return known - ({"val/coverage_ratio"} if cfg.recipe.separate else {"val/mode_recall"})
+    # as the reference sets have it, whatever a config says of the problem
+    return known - ({"val/coverage_ratio"} if has_isolated_solutions(data.problem) else {"val/mode_recall"})
 
 
 def headline(known: Iterable[str], separate: bool) -> str:
@@ -198,11 +200,11 @@ def headline(known: Iterable[str], separate: bool) -> str:
 
     Args:
         known: names of what is measured.
-        separate: whether exact solutions are isolated points.
+        separate: whether the model is made for exact solutions that are isolated points.
     """
-    if not separate:
-        return "val/score"
-    return "val/mode_recall" if "val/mode_recall" in known else "val/valid"
+    if "val/mode_recall" in known:
+        return "val/mode_recall"
+    return "val/valid" if separate else "val/score"
 
 
 @contextmanager

@@ -40,27 +40,30 @@ def main(cfg: DictConfig) -> None:
         # rejection may spend what the default spends on f in training
         budget = training_evaluations(default)
 
-        def build(method: str) -> tuple[Model, float]:
+        def build(method: str) -> tuple[Model, float, int]:
+            """The method, and what it took beforehand: seconds, and evaluations of f."""
             if method == "default":
-                return trained(default, out / f"{cfg.problem}-default-{cfg.seed}")
+                return *trained(default, out / f"{cfg.problem}-default-{cfg.seed}"), budget
             if method == "starter":
                 starter = hydra.compose("train", [*common, "experiment=starter"])
-                return trained(starter, out / f"{cfg.problem}-starter-{cfg.seed}")
+                return *trained(starter, out / f"{cfg.problem}-starter-{cfg.seed}"), training_evaluations(starter)
             if method == "npe":
                 from cvae.baselines.npe import NPE
 
                 started = time.perf_counter()
-                return NPE(problem, cfg.simulations, cfg.seed, cfg.npe_epochs), time.perf_counter() - started
-            return (Rejection(problem, budget) if method == "rejection" else PriorDraws(problem)), 0.0
+                npe = NPE(problem, cfg.simulations, cfg.seed, cfg.npe_epochs)
+                return npe, time.perf_counter() - started, cfg.simulations
+            if method == "rejection":
+                return Rejection(problem, budget, cfg.seed), 0.0, budget
+            return PriorDraws(problem), 0.0, 0
 
         rows: list[Row] = []
         for method in plain(cfg.methods):
-            model, seconds = build(method)
-            rows += assess(method, model, problem, batch.y, references, plans, seconds)
+            model, seconds, before = build(method)
+            rows += assess(method, model, problem, batch.y, references, plans, seconds, before)
             print_table(rows, f"{cfg.problem}: {problem.forward.name}")
         print(markdown(rows))
-        print(f"{footer(cfg.conditions)}, seed {cfg.seed}. Evaluations of f in training: default {budget}, "
-              f"npe {cfg.simulations}; rejection has one pool of {budget} for all conditions.")  # fmt: skip
+        print(f"{footer(cfg.conditions)}, seed {cfg.seed}")
 
 
 if __name__ == "__main__":

@@ -121,6 +121,9 @@ def test_the_optimized_measure_knows_its_direction(shipped, metric, mode):
         (["data=two_birds"], "val/mode_recall"),
         (["data=two_birds", "data.evaluation.references=0"], "val/valid"),
         (["data=two_birds", "optimized_metric=val/rmse"], "val/rmse"),
+        # whatever the recipe is told, what is measured follows from the problem
+        (["recipe.separate=true"], "val/valid"),
+        (["data=two_birds", "recipe.separate=false"], "val/mode_recall"),
     ],
 )
 def test_the_measure_that_epochs_are_compared_by_follows_from_the_problem(shipped, overrides, metric):

@@ -8,6 +8,9 @@ from torch import Tensor
 from cvae.problems import Problem
 from cvae.problems.reference import search_pool
 
+#: key of the random numbers of its pool, which shall not be that of the reference sets
+REJECTION = 16
+
 
 class Rejection:
     """Draws from the prior, accepted by the gates; one pool serves all conditions.
@@ -15,11 +18,13 @@ class Rejection:
     Args:
         problem: what is to be inverted.
         pool: simulated solutions, that is evaluations of f.
+        seed: of the pool.
     """
 
-    def __init__(self, problem: Problem, pool: int) -> None:
+    def __init__(self, problem: Problem, pool: int, seed: int = 0) -> None:
         self.problem = problem
         self.pool = pool
+        self.seed = seed
 
     def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
         """Accepted solutions ``(batch, draws, lines, points)``; where too few were accepted, the nearest ones.
@@ -27,8 +32,8 @@ class Rejection:
         Raises:
             ValueError: if the pool holds fewer members with a finite f than draws are wanted.
         """
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        found = search_pool(self.problem, y, draws, draws, seed, self.pool)
+        # simulated anew at each call rather than held, but always the same
+        found = search_pool(self.problem, y, draws, draws, self.seed, self.pool, REJECTION)
         rows = []
         for accepted, nearest in zip(found.accepted, found.nearest, strict=True):
             # the nearest are accepted ones too, and none is to be shown twice

@@ -27,6 +27,7 @@ class TrainingProgress(ProgressBar):
         self.measures = tuple(measures)
         self._enabled = True
         self._bar: Progress | None = None
+        self._measures = ""
 
     def disable(self) -> None:
         """Lightning calls it in all processes but the first."""
@@ -50,6 +51,7 @@ class TrainingProgress(ProgressBar):
         )
         self._bar.add_task("train", total=steps if math.isfinite(steps) else None, epoch="", measures="")
         self._bar.start()
+        self._read(trainer)
         self._show(trainer)
 
     def on_train_batch_end(
@@ -59,14 +61,23 @@ class TrainingProgress(ProgressBar):
             self._show(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read(trainer)
         self._show(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read(trainer)
         self._show(trainer)
         self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._stop()
+
+    def _read(self, trainer: Trainer) -> None:
+        """Note the measures; at the ends of epochs alone, since in between an accelerator would have to wait for it."""
+        if self._bar is None:
+            return
+        known = {name: trainer.callback_metrics[name] for name in self.measures if name in trainer.callback_metrics}
+        self._measures = "  ".join(f"{name} {float(value):.4g}" for name, value in known.items())
 
     def _show(self, trainer: Trainer) -> None:
         if self._bar is None:
@@ -74,10 +85,8 @@ class TrainingProgress(ProgressBar):
         last = trainer.max_epochs if trainer.max_epochs not in (None, -1) else "?"
         # after the last epoch Lightning counts one further
         epoch = min(trainer.current_epoch + 1, last) if isinstance(last, int) else trainer.current_epoch + 1
-        known = {name: trainer.callback_metrics[name] for name in self.measures if name in trainer.callback_metrics}
-        measures = "  ".join(f"{name} {float(value):.4g}" for name, value in known.items())
         self._bar.update(
-            self._bar.task_ids[0], completed=trainer.global_step, epoch=f"{epoch}/{last}", measures=measures
+            self._bar.task_ids[0], completed=trainer.global_step, epoch=f"{epoch}/{last}", measures=self._measures
         )
 
     def _stop(self) -> None:

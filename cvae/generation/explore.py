@@ -58,7 +58,8 @@ class Explorer:
         start = geometry.project(start + scale * geometry.span * noise)
         target = None
         if not self.exact:
-            share = torch.rand(batch, count, generator=self._target).to(x)
+            # the widest solutions lie near the gate
+            share = torch.rand(batch, count, generator=self._target).to(x) ** 0.25
             target = (0.98 * self.problem.gates.rmse * share).flatten()
         refined = refine(self.problem, start.flatten(0, 1), y.repeat_interleave(count, 0), self.steps, target)
         return geometry.to_lines(refined.endpoints).unflatten(0, (batch, count)), refined.evaluations

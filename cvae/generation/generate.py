@@ -142,7 +142,7 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
         row = [float(len(x)), float(check.valid.float().mean(1).sum()), float(swept), float(check.misfit.mean(1).sum())]
         sums[stage] = [old + new for old, new in zip(sums.get(stage, [0.0] * 4), row, strict=True)]
 
-    for piece in y.split(max(plan.chunk // plan.drawn, 1)):
+    for piece in y.split(max(plan.chunk // (plan.drawn + plan.explore), 1)):
         x = model.draw(piece, plan.drawn, generator, temperature)
         check = check_in_pieces(problem, x, piece)
         forward_evaluations += len(piece) * plan.drawn

@@ -14,6 +14,8 @@ from cvae.seeds import stream
 STARTS = 300
 #: disturbance of a known solution, as a share of the range, from which another near it is refined
 JITTER = 0.02
+#: key of the random numbers of its pool, which shall not be that of the reference sets
+SEARCH = 15
 
 
 def search_missing(
@@ -53,7 +55,7 @@ def search_missing(
     if len(lacking) == 0:
         return x, 0, 0
     x = x.clone()
-    found = search_pool(problem, y[lacking], 0, STARTS, seed, pool)
+    found = search_pool(problem, y[lacking], 0, STARTS, seed, pool, SEARCH)
     evaluations = pool
     for index, starts in zip(lacking.tolist(), found.nearest, strict=True):
         generator = stream(seed, 13, first + index)

@@ -23,7 +23,12 @@ def active_units(means: Tensor, threshold: float = THRESHOLD) -> Tensor:
 
 
 class ActiveUnits(Sums):
-    """See :func:`active_units`; keeps sums and sums of squares, so it is exact over batches and processes."""
+    """See :func:`active_units`; keeps sums and sums of squares, so it is exact over batches and processes.
+
+    Args:
+        latent_dim: size of the latent.
+        threshold: smallest variance that counts.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -32,8 +37,9 @@ class ActiveUnits(Sums):
     squares: Tensor
     count: Tensor
 
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int, threshold: float = THRESHOLD) -> None:
         super().__init__()
+        self.threshold = threshold
         self.add_state("total", torch.zeros(latent_dim, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("squares", torch.zeros(latent_dim, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
@@ -49,4 +55,4 @@ class ActiveUnits(Sums):
         """Number of active dimensions, 0 before any update."""
         count = self.count.clamp_min(1)
         variance = self.squares / count - (self.total / count).square()
-        return (variance > THRESHOLD).sum().float()
+        return (variance > self.threshold).sum().float()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, Prior, gaussian, mutual_information
+from cvae.networks.latent import Gaussian, StandardNormal, gaussian, mutual_information
 from cvae.networks.trunks import ConditionScaler, Trunk
 
 
@@ -36,6 +36,8 @@ class LatentNetwork(nn.Module, ABC):
 
     #: size of the latent, as the measures of its health see it
     latent_dim: int
+    #: variance of the latent's mean over the data above which one of its dimensions counts as active
+    active_variance: float = 0.01
     #: size of the unit cube from which :meth:`draw` starts
     noise_dim: int
 
@@ -76,7 +78,7 @@ class GaussianCVAE(LatentNetwork):
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, prior: Prior, latent_dim: int, scaler: nn.Module
+        self, encoder: nn.Module, decoder: nn.Module, prior: StandardNormal, latent_dim: int, scaler: nn.Module
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -1,9 +1,8 @@
-"""Distributions over the latent: diagonal Gaussians and the priors p(z|y)."""
+"""Distributions over the latent: diagonal Gaussians and the prior p(z|y)."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -64,33 +63,21 @@ def normal_icdf(u: Tensor) -> Tensor:
     return torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
 
 
-class Prior(nn.Module, ABC):
-    """A prior p(z|y) over Gaussian latents."""
-
-    latent_dim: int
-
-    @abstractmethod
-    def forward(self, y: Tensor) -> Gaussian:
-        """``y`` ``(batch, features)`` to ``p(z|y)``."""
-
-    @abstractmethod
-    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
-        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape.
-
-        ``temperature`` multiplies the standard deviations.
-        """
-
-
-class StandardNormal(Prior):
-    """The prior ``p(z) = N(0, I)``, the same for every condition."""
+class StandardNormal(nn.Module):
+    """The prior ``p(z|y) = N(0, I)``, the same for every condition."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
 
     def forward(self, y: Tensor) -> Gaussian:
+        """``y`` ``(batch, features)`` to ``p(z|y)``."""
         zeros = y.new_zeros(y.shape[0], self.latent_dim)
         return Gaussian(zeros, zeros)
 
     def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape.
+
+        ``temperature`` multiplies the standard deviations.
+        """
         return temperature * normal_icdf(u)

@@ -35,6 +35,8 @@ class CategoricalCVAE(LatentNetwork):
         self.trunk, self.head, self.scaler = trunk, head, scaler
         self.components, self.enumerated = components, enumerated
         self.latent_dim = components
+        # of the variance p (1 - p) of a component in use; evenly used ones have p = 1 / components
+        self.active_variance = 0.1 / components
         self.noise_dim = 1
         self.solutions = nn.Linear(trunk.width, components * head.outputs)
         self.logits = nn.Linear(trunk.width, components)

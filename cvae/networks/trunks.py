@@ -1,4 +1,4 @@
-"""Bodies of encoders, decoders and priors: plain and residual perceptrons, and the scaling of conditions."""
+"""Bodies of encoders and decoders: plain and residual perceptrons, and the scaling of conditions."""
 
 from __future__ import annotations
 

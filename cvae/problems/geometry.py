@@ -12,6 +12,10 @@ from torch import Tensor
 DIRECTIONS = {"falling": -1, "rising": 1}
 
 
+#: a line that rises by less than this share of the range counts as flat; by how much it is made to rise instead
+FLAT, STEP = 1e-6, 1e-3
+
+
 @dataclass(frozen=True)
 class LineGeometry:
     """Lines ``x_i(t) = left + (right - left) t`` with one required direction per line.
@@ -90,13 +94,18 @@ class LineGeometry:
     def project(self, endpoints: Tensor) -> Tensor:
         """Nearest endpoints ``(..., lines, 2)`` in range and in the required order.
 
-        A pair in the wrong order goes to its common mean (the Euclidean projection on ``left = right``).
+        A pair that would be flat (the Euclidean projection of one in the wrong order) rises or falls by
+        ``STEP`` of the range instead: a flat line has no slope sign, so it is never valid.
         """
-        left, right = endpoints[..., 0], endpoints[..., 1]
-        wrong = (right - left) * self.signs(endpoints) < 0
+        signs, half = self.signs(endpoints), 0.5 * STEP * self.span
+        left, right = endpoints.unbind(-1)
         mean = (left + right) / 2
-        ordered = torch.stack([torch.where(wrong, mean, left), torch.where(wrong, mean, right)], dim=-1)
-        return ordered.clamp(self.range[0], self.range[1])
+        left, right = left.clamp(*self.range), right.clamp(*self.range)
+        flat = (right - left) * signs <= FLAT * self.span
+        mean = mean.clamp(self.range[0] + half, self.range[1] - half)
+        return torch.stack(
+            [torch.where(flat, mean - half * signs, left), torch.where(flat, mean + half * signs, right)], dim=-1
+        )
 
 
 def _position(like: Tensor, points: int) -> Tensor:

@@ -20,9 +20,11 @@ from cvae.seeds import stream
 log = logging.getLogger(__name__)
 
 #: of the search; counts up when its results change, so that no cache serves old ones
-VERSION = 2
+VERSION = 3
 POOL = 2_000_000
 BLOCK = 50_000
+#: key of the random numbers of reference sets
+REFERENCE = 7
 #: solutions kept of a continuum; the limit that a greedy choice of 30 reaches still grows slowly with it
 KEPT = 4_000
 #: an isolated solution is known to this distance (RMS over endpoints, as a share of the range)
@@ -91,7 +93,9 @@ class Found(NamedTuple):
 
 
 @torch.no_grad()
-def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, pool: int = POOL) -> Found:
+def search_pool(
+    problem: Problem, y: Tensor, accept: int, near: int, seed: int, pool: int = POOL, purpose: int = REFERENCE
+) -> Found:
     """Search a simulated pool, block by block, for solutions of every condition.
 
     The squared misfit against all conditions is one matrix product per block, ``|f|^2 - 2 f.y + |y|^2``; what is below
@@ -101,6 +105,7 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
         problem, y, seed, pool: as for :func:`reference_sets`.
         accept: accepted solutions at which the search for a condition ends; 0 looks for the nearest alone.
         near: how many of the nearest to keep.
+        purpose: further key of the pool's random numbers, so that no pool holds members of another.
     """
     shape = (problem.geometry.lines, 2)
     accepted = [y.new_zeros(0, *shape) for _ in y]
@@ -109,7 +114,7 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
     # a little above the gate, for what rounding does to the difference of large squares
     rounding = 16 * torch.finfo(y.dtype).eps * float(y.square().mean(-1).max())
     gate = problem.gates.rmse**2 * 1.01 + 1e-6 + rounding
-    for endpoints, values in _pool(problem, seed, pool, y.device):
+    for endpoints, values in _pool(problem, stream(seed, purpose), pool, y.device):
         open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
         if not open_ones:
             break
@@ -128,8 +133,9 @@ def search_pool(problem: Problem, y: Tensor, accept: int, near: int, seed: int, 
     return Found(accepted, [one[found < torch.inf] for one, found in zip(nearest, misfit, strict=True)])
 
 
-def _pool(problem: Problem, seed: int, pool: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    generator = stream(seed, 7)
+def _pool(
+    problem: Problem, generator: torch.Generator, pool: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     done = 0
     while done < pool:
         size = min(BLOCK, pool - done)

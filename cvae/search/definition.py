@@ -126,7 +126,7 @@ def define(search: DictConfig, overrides: Any) -> Definition:
         if message is None:
             raise
         raise ValueError(message) from error
-    known = measured_here(base, data, model)
+    known = measured_here(data, model)
     metric = settings["metric"]
     constraints = _read_constraints(settings["constraints"] or {})
     used = [(metric, "search.metric"), (settings["keep"], "search.keep")]

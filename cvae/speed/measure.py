@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import torch
+
 
 class Lap(NamedTuple):
     """Seconds of wall clock, and of the processor summed over all threads of this process."""
@@ -25,6 +27,9 @@ class Watch:
 
     @staticmethod
     def _now() -> Lap:
+        if torch.cuda.is_initialized():
+            # its work is only queued up to here
+            torch.cuda.synchronize()
         return Lap(time.perf_counter(), time.process_time())
 
     def start(self) -> None:

@@ -64,8 +64,9 @@ def _measure(part: str, own: Mapping[str, Any], compose: Compose) -> list[Findin
             own["block"],
             own["seconds"],
             own["index_select"],
+            own["overrides"],
         ),
-        "starter": lambda: measure_usual(compose, own["samples"], own["block"], own["seconds"]),
+        "starter": lambda: measure_usual(compose, own["samples"], own["block"], own["seconds"], own["overrides"]),
         "generation": lambda: measure_generation(
             compose, own["models"], own["conditions"], own["draws"], own["pool"], own["rounds"], own["epochs"]
         ),

@@ -23,6 +23,7 @@ def measure_training(
     block_items: int,
     seconds: float,
     index_select: bool,
+    overrides: Sequence[str] = (),
 ) -> list[Finding]:
     """Samples per second next to the bare loop, for each model and batch size.
 
@@ -33,22 +34,25 @@ def measure_training(
         samples: triples of an epoch.
         block_items: triples in a turn, roughly.
         seconds: of both loops together, after which the epoch is the last.
+        overrides: further ones of every training, such as ``trainer=gpu``.
         index_select: let the bare loop pick the samples of a batch as our loader does, not by ``x[index]``.
     """
     findings = []
     bare = partial(BareLoop, index_select=index_select)
     for model in models:
         for batch_size in batch_sizes:
-            cfg = compose(training_overrides(model, batch_size, samples))
+            cfg = compose([*training_overrides(model, batch_size, samples), *overrides])
             turns, _ = in_turns(cfg, bare, block_items, seconds)
             measured = ratio(turns.ours, turns.theirs, turns.items)
             findings.append(finding_of("training", f"{model}, batch {batch_size}", measured, GOALS.get(batch_size)))
     return findings
 
 
-def measure_usual(compose: Compose, samples: int, block_items: int, seconds: float) -> list[Finding]:
+def measure_usual(
+    compose: Compose, samples: int, block_items: int, seconds: float, overrides: Sequence[str] = ()
+) -> list[Finding]:
     """Samples per second of the starter's network at batch 100 next to the usual way."""
-    cfg = compose(training_overrides("starter", 100, samples))
+    cfg = compose([*training_overrides("starter", 100, samples), *overrides])
     turns, _ = in_turns(cfg, UsualWay, block_items, seconds)
     measured = ratio(turns.ours, turns.theirs, turns.items)
     return [finding_of("starter", "starter, batch 100, against the usual way", measured, USUAL_GOAL)]

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from cvae.baselines import PriorDraws, Rejection
+from cvae.baselines.rejection import REJECTION
+from cvae.seeds import stream
 
 
 def conditions(problem, count):
@@ -15,18 +17,20 @@ def draw(model, y, draws, seed=0):
     return model.draw(y, draws, torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("make", [PriorDraws, lambda problem: Rejection(problem, 2_000)])
+@pytest.mark.parametrize(
+    "make", [lambda problem, seed: PriorDraws(problem), lambda problem, seed: Rejection(problem, 2_000, seed)]
+)
 @pytest.mark.parametrize("directions", [["falling", "rising"], ["falling", "rising", "rising"], ["rising"]])
-def test_draws_are_lines_and_fixed_by_the_generator(problem, make, directions):
+def test_draws_are_lines_and_fixed_by_their_seeds(problem, make, directions):
     problem = problem("x0", directions=directions, points=23)
     y = conditions(problem, 4)
-    x = draw(make(problem), y, 6)
+    x = draw(make(problem, 0), y, 6)
     assert x.shape == (4, 6, len(directions), 23)
     check = problem.check(x, y)
     assert check.in_range.all()
     assert (check.straightness > 0.999).all()
-    assert torch.equal(x, draw(make(problem), y, 6))
-    assert not torch.equal(x, draw(make(problem), y, 6, seed=1))
+    assert torch.equal(x, draw(make(problem, 0), y, 6))
+    assert not torch.equal(x, draw(make(problem, 1), y, 6, seed=1))
 
 
 def test_draws_of_the_prior_are_the_priors(problem):
@@ -45,6 +49,15 @@ def test_a_large_pool_gives_valid_draws_that_all_differ(problem):
         assert len(one.flatten(1).unique(dim=0)) == 30
 
 
+def test_one_pool_serves_every_call(problem):
+    problem = problem()
+    y = conditions(problem, 3)
+    sampler = Rejection(problem, 5_000, seed=4)
+    whole, parts = draw(sampler, y, 30), [draw(sampler, one[None], 30, seed=1) for one in y]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, draw(Rejection(problem, 5_000, seed=5), y, 30))
+
+
 def test_a_small_pool_gives_what_it_accepts_and_then_the_nearest(problem):
     problem = problem()
     y = conditions(problem, 6)
@@ -53,10 +66,11 @@ def test_a_small_pool_gives_what_it_accepts_and_then_the_nearest(problem):
     check = problem.check(x, y)
     accepted = check.valid.sum(1)
     assert accepted.min() < draws
-    seed = int(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(0)))
     from cvae.problems.reference import _pool
 
-    pool = problem.geometry.to_lines(torch.cat([part for part, _ in _pool(problem, seed, 1_000, y.device)]))
+    pool = problem.geometry.to_lines(
+        torch.cat([part for part, _ in _pool(problem, stream(0, REJECTION), 1_000, y.device)])
+    )
     for index, one in enumerate(x):
         assert len(one.flatten(1).unique(dim=0)) == draws
         everything = problem.check(pool[None], y[index : index + 1])

@@ -75,6 +75,10 @@ def test_no_more_draws_are_held_than_the_chunk(problem):
     model = Recorded(problem)
     generate(model, problem, curves(problem, 7), Plan(count=5, pool=20, chunk=65, temperature=1.7))
     assert model.asked == [(3, 20, 1.7), (3, 20, 1.7), (1, 20, 1.7)]
+    # explored draws are held beside
+    model.asked.clear()
+    generate(model, problem, curves(problem, 3), Plan(count=5, pool=20, chunk=65, refine_steps=1, explore=20))
+    assert [asked[:2] for asked in model.asked] == [(1, 20), (1, 20), (1, 20)]
     # one condition is the least
     model.asked.clear()
     generate(model, problem, curves(problem, 2), Plan(count=5, chunk=2))

@@ -100,3 +100,14 @@ def test_functions_that_are_not_pointwise(problem, generator):
     x, y, check = drawn(problem, 4, 50, generator)
     after, _ = refine_draws(problem, x, y, check, 15, generator, exact=False)
     assert problem.check(after, y).valid.float().mean() > 0.9 > check.valid.float().mean()
+
+
+@pytest.mark.parametrize("forward", [["minimum(x0, x1)"], ["sin(6*x0) * x1"], ["x0 + x1"]])
+def test_hardly_a_refined_draw_has_the_right_misfit_but_the_wrong_slope(problem, generator, forward):
+    problem = problem(*forward)
+    x, y, check = drawn(problem, 10, 300, generator)
+    after, _ = refine_draws(problem, x, y, check, 15, generator, exact=False)
+    then = problem.check(after, y)
+    right = then.misfit < problem.gates.rmse
+    assert right.float().mean() > 0.5
+    assert (right & ~then.valid).float().mean() < 0.01

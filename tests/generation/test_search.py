@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from cvae.generation import Plan, generate
-from cvae.generation.search import search_missing
+from cvae.generation.search import SEARCH, search_missing
+from cvae.problems.reference import search_pool
 
 HIGH = ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"]
 
@@ -48,3 +49,11 @@ def test_conditions_with_enough_valid_draws_are_left_alone(problem):
 def test_a_search_without_refinement_is_refused():
     with pytest.raises(ValueError, match=r"needs generation\.refine_steps above 0"):
         Plan(search=1_000)
+
+
+def test_the_pool_that_is_searched_is_not_that_of_the_reference_sets(problem):
+    problem = problem(*HIGH)
+    y = problem.forward(problem.geometry.to_lines(problem.geometry.sample(3, torch.Generator().manual_seed(2))))
+    own, reference = (search_pool(problem, y, 0, 50, 0, 5_000, *key) for key in ((SEARCH,), ()))
+    for one, other in zip(own.nearest, reference.nearest, strict=True):
+        assert not (one.flatten(1)[:, None] == other.flatten(1)[None]).all(-1).any()

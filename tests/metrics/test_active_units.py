@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from cvae.metrics import ActiveUnits, active_units
+from cvae.networks import EndpointsHead, mixture
 
 
 @pytest.fixture
@@ -44,4 +45,18 @@ def test_a_reset_forgets(means):
     metric.update(means)
     metric.reset()
     metric.update(means[:1])
+    assert metric.compute() == 0
+
+
+def test_evenly_used_components_of_a_categorical_latent_are_all_active():
+    network = mixture(
+        points=50, conditions=1, components=256, enumerated=4, width=8, blocks=1,
+        head=EndpointsHead(50, ["falling", "rising"], [0, 1]),
+    )  # fmt: skip
+    metric = ActiveUnits(network.latent_dim, network.active_variance)
+    # every component once, then one of them alone
+    metric.update(torch.eye(256))
+    assert metric.compute() == 256
+    metric.reset()
+    metric.update(torch.eye(256)[:1].expand(100, -1))
     assert metric.compute() == 0

@@ -86,12 +86,23 @@ def test_order_sorts_into_the_direction(geometry):
 def test_project_gives_the_nearest_allowed_pair(direction, sign, generator):
     geometry = LineGeometry(3, (direction,))
     grid = np.linspace(0, 1, 201)
-    allowed = np.array([(left, right) for left in grid for right in grid if sign * (right - left) >= 0])
+    # a flat line is not allowed, since it neither falls nor rises
+    allowed = np.array([(left, right) for left in grid for right in grid if sign * (right - left) > 0])
     pairs = 6 * torch.rand(200, 2, generator=generator, dtype=torch.float64) - 2.5
     for pair, found in zip(pairs.numpy(), geometry.project(pairs[:, None])[:, 0].numpy(), strict=True):
         assert 0 <= found.min() <= found.max() <= 1
-        assert sign * (found[1] - found[0]) >= 0
+        assert sign * (found[1] - found[0]) > 0
         assert np.linalg.norm(found - pair) <= np.linalg.norm(allowed - pair, axis=1).min() + 1e-12
+
+
+@pytest.mark.parametrize("pair", [(0.4, 0.4), (-0.3, -0.1), (1.2, 1.4), (0.9, 0.2), (0.0, 0.0), (1.0, 1.0)])
+def test_what_project_gives_is_never_flat_and_stays_as_it_is(pair):
+    geometry = LineGeometry(50, ("rising",))
+    found = geometry.project(torch.tensor([[pair]]))
+    left, right = found.flatten().tolist()
+    assert right - left == pytest.approx(0.001, rel=1e-3)
+    assert 0 <= left < right <= 1
+    assert torch.equal(geometry.project(found), found)
 
 
 def test_project_leaves_allowed_pairs_alone(geometry, generator):

@@ -16,6 +16,7 @@ from cvae.problems.reference import (
     reference_sets,
     search_pool,
 )
+from cvae.seeds import stream
 
 BIRDS = {
     "two_birds": ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"],
@@ -41,7 +42,12 @@ def conditions(problem, count, generator):
 
 
 def pool_of(problem, seed, size):
-    return torch.cat([endpoints for endpoints, _ in reference._pool(problem, seed, size, torch.device("cpu"))])
+    return torch.cat(
+        [
+            endpoints
+            for endpoints, _ in reference._pool(problem, stream(seed, reference.REFERENCE), size, torch.device("cpu"))
+        ]
+    )
 
 
 def valid(problem, endpoints, y):

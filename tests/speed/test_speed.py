@@ -29,6 +29,7 @@ TINY_TRAINING = {
     "block": 32,
     "seconds": 0,
     "index_select": False,
+    "overrides": [],
 }
 
 
@@ -54,7 +55,7 @@ def test_the_report_has_all_entries(shipped: Any, tmp_path: Path, capsys: pytest
         parts = "parts=[training,starter,generation]"
         settings = plain(compose("benchmark_speed", [f"out={tmp_path}/speed.json", parts]))
         settings["training"] = TINY_TRAINING
-        settings["starter"] = {"samples": 200, "block": 100, "seconds": 0}
+        settings["starter"] = {"samples": 200, "block": 100, "seconds": 0, "overrides": ["data.tolerance=0"]}
         settings["generation"] |= {"models": ["dense"], "conditions": 2, "draws": [3], "pool": 40, "rounds": 2}
         settings["generation"]["epochs"] = 0
         findings = run(settings, lambda words: compose("train", [*words, f"run_dir={tmp_path}"]))
