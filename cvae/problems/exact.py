@@ -16,38 +16,60 @@ from cvae.problems.problem import Problem
 
 
 class PhaseCondition(NamedTuple):
-    """``wave(sum_i coefficients[i] * x_i)`` with wave ``"cos"`` or ``"sin"``."""
+    """``wave(sum_i coefficients[i] * x_i + constant)`` with wave ``"cos"`` or ``"sin"``."""
 
     wave: str
     coefficients: tuple[float, ...]
+    constant: float = 0.0
 
 
 def phase_conditions(problem: Problem) -> list[PhaseCondition] | None:
     """The problem's conditions as phases, if :func:`phase_solutions` can enumerate its solutions; else None.
 
-    That is the case for expressions such as ``cos(49*x0 + 42*x1)``, as many as there are lines and with independent
-    coefficients.
+    That is the case for expressions such as ``2*cos(49*x0 + 42*x1 + pi/4) - 1``, as many as there are lines and with
+    independent coefficients. Amplitudes and levels do not change which solutions are exact.
     """
     lines = problem.geometry.lines
     if not isinstance(problem.forward, ExpressionForward) or problem.forward.conditions != lines:
         return None
     conditions = []
     for text in problem.forward.config:
-        node = ast.parse(text, mode="eval").body
+        node = _without_amplitude(ast.parse(text, mode="eval").body, lines)
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("sin", "cos")):
             return None
         coefficients = _linear(node.args[0], lines)
-        if coefficients is None or coefficients[lines] != 0:
+        if coefficients is None:
             return None
-        conditions.append(PhaseCondition(node.func.id, tuple(coefficients[:lines])))
+        conditions.append(PhaseCondition(node.func.id, tuple(coefficients[:lines]), coefficients[lines]))
     matrix = torch.tensor([condition.coefficients for condition in conditions], dtype=torch.float64)
     return conditions if torch.linalg.matrix_rank(matrix) == lines else None
+
+
+def _without_amplitude(node: ast.expr, lines: int) -> ast.expr:
+    """``g`` of an expression ``a * g + b`` with constants ``a`` other than 0 and ``b``; the expression itself if it is
+    none."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        return _without_amplitude(node.operand, lines)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Div):
+        scales = isinstance(node.op, ast.Mult | ast.Div)
+        sides = (
+            [(node.left, node.right)]
+            if isinstance(node.op, ast.Div)
+            else [(node.left, node.right), (node.right, node.left)]
+        )
+        for inner, other in sides:
+            constant = _linear(other, lines)
+            if constant is not None and not any(constant[:lines]) and not (scales and constant[lines] == 0):
+                return _without_amplitude(inner, lines)
+    return node
 
 
 def _linear(node: ast.expr, lines: int) -> list[float] | None:
     """Coefficients of x0, x1, ... and the constant of a linear expression; None for any other."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return [0.0] * lines + [float(node.value)]
+    if isinstance(node, ast.Name) and node.id == "pi":
+        return [0.0] * lines + [math.pi]
     if isinstance(node, ast.Name) and node.id.startswith("x"):
         return [float(line == int(node.id[1:])) for line in range(lines)] + [0.0]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -65,6 +87,8 @@ def _linear(node: ast.expr, lines: int) -> list[float] | None:
         for factor, other in ((left, right), (right, left)):
             if not any(factor[:lines]):
                 return [factor[lines] * value for value in other]
+    if isinstance(node.op, ast.Div) and not any(right[:lines]) and right[lines] != 0:
+        return [value / right[lines] for value in left]
     return None
 
 
@@ -92,8 +116,12 @@ def phase_solutions(geometry: LineGeometry, conditions: list[PhaseCondition], en
     if torch.linalg.matrix_rank(matrix) < len(matrix):
         raise ValueError(f"the coefficients {matrix.tolist()} depend on each other.")
     inverse = torch.linalg.inv(matrix)
-    offset = torch.tensor([math.pi / 2 if condition.wave == "sin" else 0.0 for condition in conditions])
-    phases = matrix @ endpoints.double() - offset.double().unsqueeze(1)  # as cosines, (conditions, 2)
+    # from the phase of a sine or cosine to that of the cosine without a constant
+    offset = torch.tensor(
+        [(math.pi / 2 if condition.wave == "sin" else 0.0) - condition.constant for condition in conditions],
+        dtype=torch.float64,
+    )
+    phases = matrix @ endpoints.double() - offset.unsqueeze(1)  # as cosines, (conditions, 2)
     low, high = geometry.range
     # the phases that lines within the range can reach, per condition
     reach_low = torch.where(matrix > 0, matrix * low, matrix * high).sum(1) - offset
@@ -110,7 +138,7 @@ def phase_solutions(geometry: LineGeometry, conditions: list[PhaseCondition], en
     if not all(choices):
         return endpoints[:0].reshape(0, geometry.lines, 2)
     candidates = torch.stack([torch.stack(combination) for combination in itertools.product(*choices)])
-    solutions = inverse @ (candidates + offset.double().unsqueeze(1))
+    solutions = inverse @ (candidates + offset.unsqueeze(1))
     inside = ((solutions >= low - 1e-9) & (solutions <= high + 1e-9)).all(-1).all(-1)
     slopes = (solutions[..., 1] - solutions[..., 0]) * geometry.signs(solutions)
     return solutions[inside & (slopes > 0).all(-1)].clamp(low, high).to(endpoints.dtype)

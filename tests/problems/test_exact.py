@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import least_squares
 
 from cvae.problems.exact import PhaseCondition, phase_conditions, phase_solutions, product_family
-from cvae.problems.reference import merge
+from cvae.problems.reference import merge, reference_sets
 
 BIRDS = {
     "two_birds": ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"],
@@ -94,14 +94,14 @@ def test_the_solutions_of_one_wave_of_one_line(problem):
 @pytest.mark.parametrize(
     ("forward", "expected"),
     [
-        (["cos(2*x0 + x1*3)", "sin(-x0 - 4*x1)"], [("cos", (2, 3)), ("sin", (-1, -4))]),
-        (["cos(2*(x0 + 3*x1) - x1)", "cos(x1)"], [("cos", (2, 5)), ("cos", (0, 1))]),
-        (["sin(x0 - x0 + x1)", "sin(2*3*x0)"], [("sin", (0, 1)), ("sin", (6, 0))]),
-        (["cos(x0 + 1)", "cos(x1)"], None),
+        (["cos(2*x0 + x1*3)", "sin(-x0 - 4*x1)"], [("cos", (2, 3), 0), ("sin", (-1, -4), 0)]),
+        (["cos(2*(x0 + 3*x1) - x1)", "cos(x1)"], [("cos", (2, 5), 0), ("cos", (0, 1), 0)]),
+        (["sin(x0 - x0 + x1)", "sin(2*3*x0)"], [("sin", (0, 1), 0), ("sin", (6, 0), 0)]),
+        (["cos(x0 + 1)", "cos(x1)"], [("cos", (1, 0), 1), ("cos", (0, 1), 0)]),
         (["cos(x0 + t)", "cos(x1)"], None),
         (["cos(x0 * x1)", "cos(x1)"], None),
         (["cos(x0**2)", "cos(x1)"], None),
-        (["2 * cos(x0)", "cos(x1)"], None),
+        (["2 * cos(x0)", "1 - cos(x1) / 3"], [("cos", (1, 0), 0), ("cos", (0, 1), 0)]),
         (["tan(x0)", "cos(x1)"], None),
         (["cos(x0 + x1)", "sin(2*x0 + 2*x1)"], None),
         (["cos(x0 + 2*x1)"], None),
@@ -141,3 +141,26 @@ def test_the_product_family_is_valid_from_end_to_end(problem, generator):
         # at its ends one of the lines touches the top
         assert family[0, 1].max().item() == pytest.approx(1)
         assert family[-1, 0].max().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_constants_and_amplitudes_change_no_count(problem, seed):
+    problem = problem("-3*cos(9*x0 + 14*x1 + 1) - 0.5", "sin(4*pi*x0/1.5 + 7*x1 - pi/5) / 2 + 1", pearson=0.8, rmse=0.1)
+    known = problem.geometry.sample(1, torch.Generator().manual_seed(seed))
+    conditions = phase_conditions(problem)
+    assert conditions[0].constant == 1
+    assert conditions[1].coefficients == pytest.approx((4 * np.pi / 1.5, 7))
+    found = phase_solutions(problem.geometry, conditions, known[0])
+    y = problem.forward(problem.geometry.to_lines(known))
+    check = problem.check(problem.geometry.to_lines(found)[None], y)
+    assert check.misfit.max() < 1e-5
+    # the search knows nothing of phases
+    (searched,) = reference_sets(problem, y, pool=200_000, starts=500)
+    assert len(searched.endpoints) == len(found) > 1
+    for one in searched.endpoints:
+        assert (found - one).abs().amax((1, 2)).min() < 5e-3
+
+
+@pytest.mark.parametrize("text", ["0*cos(4*x0 + 8*x1)", "x0*cos(4*x0 + 8*x1)", "1/cos(4*x0 + 8*x1)", "cos(t + x0)"])
+def test_other_expressions_are_no_phases(problem, text):
+    assert phase_conditions(problem(text, "cos(x0 - x1)")) is None
