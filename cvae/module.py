@@ -147,7 +147,7 @@ class CVAE(LightningModule):
         """
         u = self.points(len(y), draws, self.network.noise_dim, generator)
         spread = self.temperature if temperature is None else temperature
-        size = piece_size(y.device)
+        size = piece_size(y.device, self.problem.geometry.lines * self.problem.geometry.points)
         if len(y) * draws <= size:
             return self.network.draw(y, u.to(y), spread)
         x = None

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import torch
 
-#: draws in a piece. On a processor, larger ones leave its caches, and every operation asks for fresh memory: decoding
-#: takes half as long again. An accelerator needs many at once.
+#: draws of two lines of 50 points in a piece. On a processor, larger ones leave its caches, and every operation asks
+#: for fresh memory: decoding takes half as long again. An accelerator needs many at once.
 ON_CPU, ON_DEVICE = 4_096, 65_536
+#: numbers in such a draw
+USUAL = 100
 
 
-def piece_size(device: torch.device) -> int:
-    """Draws to handle at once on ``device``."""
-    return ON_CPU if device.type == "cpu" else ON_DEVICE
+def piece_size(device: torch.device, numbers: int = USUAL) -> int:
+    """Draws of ``numbers`` numbers each to handle at once on ``device``."""
+    return max((ON_CPU if device.type == "cpu" else ON_DEVICE) * USUAL // max(numbers, 1), 1)
 
 
 def pieces(batch: int, draws: int, size: int) -> Iterator[tuple[slice, slice]]:

@@ -27,6 +27,12 @@ def test_an_accelerator_gets_more_at_once() -> None:
     assert piece_size(torch.device("cuda")) > piece_size(torch.device("cpu"))
 
 
+def test_long_draws_come_fewer_at_a_time() -> None:
+    device = torch.device("cpu")
+    assert piece_size(device, 2_000) == piece_size(device) // 20
+    assert piece_size(device, 10**9) == 1
+
+
 @pytest.mark.parametrize("size", [3, 8, 40])
 def test_results_do_not_depend_on_the_pieces(problem, generator, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     one = problem()

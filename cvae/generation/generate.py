@@ -187,7 +187,7 @@ def generate(model: Model, problem: Problem, y: Tensor, plan: Plan, separate: bo
 def check_in_pieces(problem: Problem, x: Tensor, y: Tensor) -> Check:
     """``problem.check(x, y)``, a few thousand draws at a time."""
     batch, draws = x.shape[:2]
-    size = piece_size(x.device)
+    size = piece_size(x.device, x.shape[2] * x.shape[3])
     if batch * draws <= size:
         return problem.check(x, y)
     found: Check | None = None

@@ -24,7 +24,7 @@ def compact_rows(x: Tensor, value_range: tuple[float, float], rows: int = ROWS) 
     ``(batch, draws, lines * points)``: comparing them reads an eighth of the memory."""
     batch, draws, lines, points = x.shape
     found = torch.empty(batch, draws, lines * points, dtype=torch.uint8 if rows < 256 else torch.int16, device=x.device)
-    for some, part in pieces(batch, draws, piece_size(x.device)):
+    for some, part in pieces(batch, draws, piece_size(x.device, lines * points)):
         found[some, part] = raster_rows(x[some, part], value_range, rows).flatten(2).to(found.dtype)
     return found
 
@@ -43,7 +43,7 @@ def raster(x: Tensor, valid: Tensor, value_range: tuple[float, float], rows: int
     """
     batch, draws, lines, points = x.shape
     cells = torch.zeros(batch, lines, points, rows + 1, dtype=torch.bool, device=x.device)
-    for some, part in pieces(batch, draws, piece_size(x.device)):
+    for some, part in pieces(batch, draws, piece_size(x.device, lines * points)):
         # invalid draws go to a row of their own, which is cut off
         row = torch.where(valid[some, part, None, None], raster_rows(x[some, part], value_range, rows), rows)
         cells[some].scatter_(-1, row.permute(0, 2, 3, 1), True)

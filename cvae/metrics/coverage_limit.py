@@ -20,7 +20,7 @@ def shared(row: Tensor, other: Tensor, columns: Tensor) -> Tensor:
     found = torch.empty(row.shape[:2], dtype=torch.int64, device=row.device)
     # a row that no draw has, in the columns that do not count
     wanted = torch.where(columns, other, torch.iinfo(row.dtype).max).unsqueeze(1)
-    for some, part in pieces(row.shape[0], row.shape[1], piece_size(row.device)):
+    for some, part in pieces(row.shape[0], row.shape[1], piece_size(row.device, row.shape[2])):
         found[some, part] = (row[some, part] == wanted[some]).sum(-1)
     return found
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cvae.problems.problem import Problem
 
-# solutions refined at once; the Jacobian of one block is CHUNK x (conditions * points) x (2 lines) numbers
+# solutions of 50 points refined at once, fewer of longer ones; the Jacobian of one block is
+# CHUNK x (conditions * 50) x (2 lines) numbers
 CHUNK = 8_192
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-7, 1e7
 
@@ -25,7 +26,12 @@ class Refined(NamedTuple):
 
 @torch.no_grad()
 def refine(
-    problem: Problem, endpoints: Tensor, y: Tensor, steps: int = 15, target: Tensor | None = None, chunk: int = CHUNK
+    problem: Problem,
+    endpoints: Tensor,
+    y: Tensor,
+    steps: int = 15,
+    target: Tensor | None = None,
+    chunk: int | None = None,
 ) -> Refined:
     """Reduce the misfit of each solution by damped Gauss-Newton steps, within range and slope order.
 
@@ -39,8 +45,9 @@ def refine(
         steps: steps for each solution.
         target: misfits ``(count,)`` at which to stop: a solution that comes below its target is set back on its way to
             where it meets the target. None goes for zero.
-        chunk: solutions refined at once.
+        chunk: solutions refined at once; None takes as many as fit the memory that is meant for it.
     """
+    chunk = max(CHUNK * 50 // problem.geometry.points, 1) if chunk is None else chunk
     pieces = []
     for start in range(0, len(endpoints), chunk):
         part = slice(start, start + chunk)
