@@ -52,8 +52,16 @@ class NPE:
 
     @torch.no_grad()
     def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
-        """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``."""
+        """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``.
+
+        Draws outside the range are rejected, as by sbi's own posterior, out of twice as many.
+        """
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        theta = self.flow.sample((draws,), condition=y.flatten(1))  # (draws, batch, 2 lines)
+        theta = self.flow.sample((2 * draws,), condition=y.flatten(1))  # (2 draws, batch, 2 lines)
+        low, high = self.problem.geometry.range
+        outside = ((theta < low) | (theta > high)).any(-1)
+        # those inside first, in the order in which they were drawn
+        kept = outside.float().argsort(dim=0, stable=True)[:draws]
+        theta = theta.gather(0, kept.unsqueeze(-1).expand(-1, -1, theta.shape[-1]))
         endpoints = theta.transpose(0, 1).unflatten(-1, (self.problem.geometry.lines, 2))
         return self.problem.geometry.to_lines(endpoints)
