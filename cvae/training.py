@@ -264,7 +264,14 @@ def generation_plan(cfg: DictConfig) -> Plan | None:
     """
     values = {name: value for name, value in plain(cfg.generation).items() if name != "draws"}
     plan = Plan(**values)
-    return plan if plan.drawn > plan.count or plan.refine_steps > 0 else None
+    if plan.drawn > plan.count or plan.refine_steps > 0:
+        return plan
+    if plan.temperature is not None:
+        raise ValueError(
+            f"generation.temperature is {plan.temperature}, but a training makes plain draws with "
+            "evaluation.temperature: set that one, or a plan such as generation=complete."
+        )
+    return None
 
 
 def generated_measures(model: CVAE, data: LineTriples, plan: Plan) -> dict[str, float]:

@@ -138,6 +138,12 @@ def test_a_measure_that_the_problem_does_not_have_cannot_be_optimized(shipped):
         build(shipped("optimized_metric=val/mode_recall"))
 
 
+def test_a_temperature_that_plain_draws_would_not_have_is_refused(shipped, tmp_path):
+    with pytest.raises(ValueError, match=r"generation\.temperature is 2\.0, but .* evaluation\.temperature"):
+        train(shipped("generation.temperature=2.0"), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_plan_beyond_plain_draws_is_carried_out_on_the_test_conditions(shipped, tmp_path):
     cfg = shipped("generation=complete", "generation.search=0", "trainer.max_epochs=1")
     train(cfg, tmp_path / "run")
