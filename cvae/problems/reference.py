@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 #: of the search; counts up when its results change, so that no cache serves old ones
 VERSION = 3
 POOL = 2_000_000
+#: simulated at once of two lines of 50 points, fewer of longer or more lines
 BLOCK = 50_000
 #: key of the random numbers of reference sets
 REFERENCE = 7
@@ -136,9 +137,10 @@ def search_pool(
 def _pool(
     problem: Problem, generator: torch.Generator, pool: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    block = max(BLOCK * 100 // (problem.geometry.lines * problem.geometry.points), 1)
     done = 0
     while done < pool:
-        size = min(BLOCK, pool - done)
+        size = min(block, pool - done)
         endpoints = problem.geometry.sample(size, generator).to(device)
         yield endpoints, problem.forward(problem.geometry.to_lines(endpoints))
         done += size
