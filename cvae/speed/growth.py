@@ -56,22 +56,30 @@ def measure_growth(
     if picture is not None:
         figure = growth_figure(found)
         figure.savefig(picture, dpi=110)
-    return [_finding(kind, axis, rows) for (kind, axis), rows in found.items()]
+    return [finding for (kind, axis), rows in found.items() for finding in _findings(kind, axis, rows)]
 
 
-def _finding(kind: str, axis: str, rows: Mapping[int, Mapping[str, float]]) -> Finding:
+def _findings(kind: str, axis: str, rows: Mapping[int, Mapping[str, float]]) -> list[Finding]:
+    """Of time and of memory; what a process takes before it begins is no growth."""
     sizes = list(rows)
-    time, memory = ([row[name] for row in rows.values()] for name in ("cpu", "peak_mib"))
-    steepest = slope(sizes, time)
-    extra = [row["peak_mib"] - row["base_mib"] for row in rows.values()]
-    details: dict[str, Any] = {"sizes": sizes, "rows": list(rows.values()), "memory_mib": memory, "extra_mib": extra}
-    return Finding("growth", f"{kind} time against {axis}, slope at the end", steepest, "", GOAL, True, details)
+    # below a MiB nothing is measured
+    extra = [max(row["peak_mib"] - row["base_mib"], 1.0) for row in rows.values()]
+    details: dict[str, Any] = {"sizes": sizes, "rows": list(rows.values())}
+    measured = {"time": [row["cpu"] for row in rows.values()], "memory": extra}
+    return [
+        Finding(
+            "growth", f"{kind} {what} against {axis}, slope at the end", slope(sizes, values), "", GOAL, True, details
+        )
+        for what, values in measured.items()
+    ]
 
 
 def growth_markdown(findings: Sequence[Finding]) -> str:
     """Every measurement: seconds and memory by size."""
     lines = ["| what | size | seconds | CPU seconds | peak, MiB | of that at work, MiB |", "|---|---|---|---|---|---|"]
     for finding in findings:
+        if " time " not in finding.name:
+            continue  # the rows hold both
         name = finding.name.split(",")[0].replace(" time", "")
         for size, row in zip(finding.details["sizes"], finding.details["rows"], strict=True):
             extra = row["peak_mib"] - row["base_mib"]

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from cvae.config import plain
 from cvae.networks import starter
+from cvae.speed import growth
 from cvae.speed.growth import slope
 from cvae.speed.measure import Finding, Lap, Watch, ratio, spread
 from cvae.speed.report import markdown
@@ -119,6 +120,15 @@ def test_the_share_of_validation_weighs_what_is_done_once_and_what_pictures_take
 def test_the_slope_tells_linear_from_quadratic_growth(power: int) -> None:
     sizes = [10, 100, 1000]
     assert slope(sizes, [float(size**power) for size in sizes]) == pytest.approx(power)
+
+
+def test_growth_is_told_of_time_and_of_memory_without_that_of_the_start() -> None:
+    rows = {size: {"wall": 1.0, "cpu": size / 100, "peak_mib": 400 + size**2, "base_mib": 400} for size in (10, 20)}
+    time, memory = growth._findings("training", "lines", rows)
+    assert time.name == "training time against lines, slope at the end"
+    assert (time.value, memory.value) == pytest.approx((1, 2))
+    assert (time.reached, memory.reached) == (True, False)
+    assert growth.growth_markdown([time, memory]).count("| training against lines |") == 2
 
 
 def test_the_starter_computes_what_its_layers_do() -> None:
