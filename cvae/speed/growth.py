@@ -114,6 +114,11 @@ def growth_figure(found: Mapping[tuple[str, str], Mapping[int, Mapping[str, floa
             axis.set_xlabel(name)
             axis.set_ylabel(label if column == 0 else "")
             axis.grid(alpha=0.3)
-            axis.tick_params(labelsize=7)
+            sizes = sorted({size for (_, other), rows in found.items() if other == name for size in rows})
+            axis.set_xticks(sizes, [f"{size:,}".replace(",000,000", "M").replace(",000", "k") for size in sizes])
+            axis.xaxis.minorticks_off()
+            if row == 0:
+                axis.yaxis.minorticks_off()
+            axis.tick_params(which="both", labelsize=7)
         axes[0, column].legend(fontsize=7)
     return figure
