@@ -15,10 +15,10 @@ help: ## list the targets
 train: $(INSTALLED) ## train with the default config; overrides: make train ARGS="model=deep loss=huber"
 	$(BIN)/python train.py $(ARGS)
 
-# tests work on little data, where more threads only wait for each other
+# one process for each core; each with one thread, since tests work on little data, where threads only wait for each other
 test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED) ## run the tests; options of pytest: make test ARGS="-k score"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-slow: $(INSTALLED) ## run the tests that train for minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -11,7 +11,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - registers the resolvers that the configs use
+import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvae.module import CVAE
+    from cvae.models import CVAE
 
 try:
     __version__ = version("cvae")
@@ -19,7 +19,7 @@ __all__ = ["CVAE", "__version__"]
 def __getattr__(name: str) -> Any:
     # torch and Lightning take seconds to import, and ``train.py --help`` needs neither
     if name == "CVAE":
-        from cvae.module import CVAE
+        from cvae.models import CVAE
 
         return CVAE
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

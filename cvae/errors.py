@@ -1,11 +1,10 @@
-"""What a user reads when something is wrong: one message for a mistake of theirs, the whole stack for one of ours."""
+"""What a user reads when something is wrong: one message for a mistake of theirs, the whole stack for a bug."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,25 +20,29 @@ UNUSABLE = (
 )
 
 
+class UserError(ValueError):
+    """A mistake that the user can mend; its message is shown without a stack."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file that the user named and that is not there."""
+
+
 class DiskError(OSError):
     """A disk that is full or cannot be written to."""
 
 
 def user_message(error: BaseException) -> str | None:
-    """The message of a check that failed, in this package or in Lightning's; None for any other error.
+    """The message of a mistake of the user's or of the disk; None for any other error, whose stack is needed.
 
-    A failed check is a ``ValueError``, ``FileNotFoundError``, ``ChildProcessError`` or :class:`DiskError` that code of
-    this package raised itself: one that comes from a library called with wrong values is a bug, whose stack is needed.
+    Mistakes are told by :class:`UserError`, by Lightning's ``MisconfigurationException`` and by omegaconf.
     """
     error = innermost(error)
     # an error of Lightning's can only come where it was imported, which takes seconds
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     if lightning is not None and isinstance(error, lightning.MisconfigurationException):
         return str(error)
-    if isinstance(error, OmegaConfBaseException):
-        return str(error)
-    kinds = ValueError | FileNotFoundError | ChildProcessError | DiskError
-    return str(error) if isinstance(error, kinds) and _raised_in_package(error) else None
+    return str(error) if isinstance(error, UserError | DiskError | OmegaConfBaseException) else None
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -47,12 +50,6 @@ def innermost(error: BaseException) -> BaseException:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _raised_in_package(error: BaseException) -> bool:
-    frames = list(traceback.walk_tb(error.__traceback__))
-    package = __name__.split(".", maxsplit=1)[0]
-    return bool(frames) and str(frames[-1][0].f_globals.get("__name__")).split(".", maxsplit=1)[0] == package
 
 
 @contextmanager
@@ -63,10 +60,11 @@ def clear_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except Exception as error:
+        message = str(error) if isinstance(error, OSError) else user_message(error)
+        if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -1,18 +1,45 @@
-"""Independent random streams from one seed."""
+"""Independent random streams from one seed, one for each named purpose."""
 
 from __future__ import annotations
+
+from enum import IntEnum, auto
 
 import numpy as np
 import torch
 
 
-def stream(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device`` that depends on all ``keys`` (for example seed, epoch, rank) and on their order.
+class Purpose(IntEnum):
+    """What random numbers are used for; no two purposes share a stream."""
 
-    Different keys give independent streams (:class:`numpy.random.SeedSequence`), unlike ``seed + epoch``, where
-    seed 0 at epoch 1 repeats seed 1 at epoch 0.
+    SIMULATION = auto()
+    FRESH_SIMULATION = auto()
+    HELD_OUT = auto()
+    UNSEEN = auto()
+    ORDER = auto()
+    TOLERANCE = auto()
+    POSTERIOR = auto()
+    EVALUATION = auto()
+    GENERATION = auto()
+    REFINEMENT = auto()
+    BACKFILL_POOL = auto()
+    BACKFILL = auto()
+    EXPLORATION = auto()
+    REFERENCE_POOL = auto()
+    REFERENCE_REFINEMENT = auto()
+    REJECTION_POOL = auto()
+    SEPARATION = auto()
+    ALIGNMENT = auto()
+    BASELINE = auto()
+
+
+def stream(purpose: Purpose, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on ``device`` that depends on the purpose, on all ``keys`` (for example seed, epoch, rank) and on
+    their order.
+
+    Different purposes and keys give independent streams (:class:`numpy.random.SeedSequence`), unlike ``seed + epoch``,
+    where seed 0 at epoch 1 repeats seed 1 at epoch 0.
     """
     # two words for each key, after their number: SeedSequence alone takes (5,) and (5, 0) for the same
     words = [word for key in keys for word in (key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)]
-    entropy = np.random.SeedSequence([len(keys), *words]).generate_state(1, np.uint64)[0]
+    entropy = np.random.SeedSequence([int(purpose), len(keys), *words]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(entropy >> 1))

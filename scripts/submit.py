@@ -5,30 +5,40 @@ The bundle is checked before it is put in place; the last line of the output is 
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import hydra
 from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - registers the resolvers that the configs use
-from cvae.challenge.cli import clear_errors, plan_from_config, require
-from cvae.challenge.score import print_scores
 from cvae.challenge.submit import write_bundle
-from cvae.conditions import read_conditions
-from cvae.module import CVAE
+from cvae.data.files import read_conditions
+from cvae.errors import clear_errors
+from cvae.models import CVAE
+from cvae.runs.options import check_command
+from cvae.runs.settle import plan_of
+from cvae.show.tables import print_scores
+
+
+class Options(TypedDict):
+    """Types of the options that are no paths."""
+
+    draws: int
+    seed: int
+    force: bool
+    allow: list[str]
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="submit")
 def main(cfg: DictConfig) -> None:
     """Generate, write, check and print."""
     with clear_errors():
-        require(cfg, "checkpoint", "conditions", "out")
-        model = CVAE.load(str(cfg.checkpoint), cfg.allow)
-        problem = model.problem
-        y = read_conditions(str(cfg.conditions), problem.forward.conditions, problem.geometry.points)
-        scores = write_bundle(
-            model, y, plan_from_config(cfg.generation), str(cfg.out), str(cfg.checkpoint), force=cfg.force
-        )
-        print(f"bundle: {cfg.out}")
-        print_scores(scores)
+        check_command(cfg, Options)
+        plan, checkpoint, out = plan_of(cfg.generation), str(cfg.checkpoint), str(cfg.out)
+        model = CVAE.load(checkpoint, cfg.allow)
+        y = read_conditions(str(cfg.conditions), model.problem)
+        scores = write_bundle(model, y, plan, out, checkpoint, force=cfg.force)
+        print(f"bundle: {out}")
+        print_scores(scores.content, scores.hint)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - registers the resolvers that the configs use
-from cvae.problems import Problem
+import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
+from cvae.inversion import gradient_alignment, has_isolated_solutions
+from cvae.tasks import Problem, box_problem, line_problem
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +25,7 @@ SMALL = (
     "data.batch_size=32",
     "data.evaluation.validation=4",
     "data.evaluation.test=4",
-    "generation.count=5",
+    "generation.draws=5",
     "trainer.max_epochs=1",
     "~callbacks.progress",
 )
@@ -70,7 +71,7 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def problem() -> Callable[..., Problem]:
-    """Makes problems: ``problem("x0 * x1")``, ``problem(f, g, points=10, pearson=0.8)``."""
+    """Makes line problems: ``problem("x0 * x1")``, ``problem(f, g, points=10, pearson=0.8)``."""
 
     def make(
         *forward: str,
@@ -81,7 +82,17 @@ def problem() -> Callable[..., Problem]:
         rmse: float = 0.05,
     ) -> Problem:
         gates = {"pearson": pearson, "rmse": rmse}
-        return Problem.from_config(points, directions, range, list(forward) or ["x0 * x1"], gates)
+        return line_problem(points, directions, range, list(forward) or ["x0 * x1"], gates)
+
+    return make
+
+
+@pytest.fixture
+def vector_problem() -> Callable[..., Problem]:
+    """Makes problems of vectors in a box: ``vector_problem("x0 * x1")``, ``vector_problem(f, bounds=[[0, 2]])``."""
+
+    def make(*forward: str, bounds: Sequence[Sequence[float]] = ((-1, 1), (-1, 1)), rmse: float = 0.05) -> Problem:
+        return box_problem(bounds, list(forward) or ["sin(3*pi*x0) + cos(3*pi*x1)"], {"rmse": rmse})
 
     return make
 
@@ -96,3 +107,21 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Di
             return compose("train", overrides=[*small, f"run_dir={tmp_path}", *overrides])
 
     return make
+
+
+#: what ``settle`` has found of problems
+LOOKS: dict[str, Any] = {}
+
+
+@pytest.fixture
+def looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets ``settle`` look at a problem once for all tests: it takes half a second, and always finds the same."""
+    for function in (gradient_alignment, has_isolated_solutions):
+
+        def once(problem: Problem, function: Callable[[Problem], Any] = function) -> Any:
+            key = f"{function.__name__} {problem.config}"
+            if key not in LOOKS:
+                LOOKS[key] = function(problem)
+            return LOOKS[key]
+
+        monkeypatch.setattr(f"cvae.runs.settle.{function.__name__}", once)

@@ -1,7 +1,8 @@
-"""Every config file composes and builds; a new file is tested the day it is written."""
+"""Every config file composes, builds and trains; a new file is tested the day it is written."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,48 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
 from cvae.data import simulate
-from cvae.problems import Problem
-from cvae.training import build, build_trainer, train
+from cvae.runs.launch import run
+from cvae.runs.settle import settle
+from cvae.runs.train import build_callbacks
+from cvae.tasks import box_problem, line_problem
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
 ROOTS = [name for name in FILES if "/" not in name]
 # what configures Hydra itself may need a plugin
 MEMBERS = [name for name in FILES if "/" in name and not name.startswith("hydra/")]
-EXPERIMENTS = [name for name in MEMBERS if name.startswith("experiment/")]
-SIZES = {"train": 64, "validation": 16, "test": 16}
+#: groups of other main configs than train.yaml
+OF_OTHERS = ("search/", "table/")
+#: columns of the recipe, which conf/recipe/auto.yaml puts side by side
+COLUMNS = [name for name in MEMBERS if name.startswith("recipe/") and name != "recipe/auto"]
+TRAINED = [name for name in MEMBERS if not name.startswith(OF_OTHERS) and name not in COLUMNS]
+TINY = (
+    "debug=fast_dev_run",
+    "~callbacks.progress",
+    "data.evaluation.validation=2",
+    "data.evaluation.test=2",
+    "data.evaluation.references=0",
+    "generation.draws=3",
+)
+SIZES = ("data.source.train=64", "data.source.validation=16", "data.source.test=16")
+NEEDS = {
+    "data/lines": ["data.forward=[x0 * x1]"],
+    "data/vector": ["data.forward=[x0 * x1]", "data.bounds=[[-1,1],[0,2]]"],
+    "data/lines_file": ["data.forward=[x0 * x1]", "data.source.train={folder}/triples.pt", "data.source.held_out=8"],
+    "data/vector_file": [
+        "data.forward=[x0 * x1]",
+        "data.bounds=[[-1,1],[0,2]]",
+        "data.source.train={folder}/vectors.pt",
+        "data.source.held_out=8",
+    ],
+    # for many candidates, refined and chosen
+    "generation/complete": ["generation.candidates=20", "generation.backfill=100", "generation.explore=10"],
+}
 
 
 def default_groups(config: Path) -> set[str]:
@@ -45,41 +73,49 @@ def choose(member: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at_once: None) -> None:
     monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def triples(tmp_path: Path) -> Path:
-    """A small file in the challenge's layout."""
-    problem = Problem.from_config(50, ["falling", "rising"], [0.0, 1.0], ["x0 * x1"], {"pearson": 0.9, "rmse": 0.05})
-    x, y = simulate(problem, 64, torch.Generator().manual_seed(0))
-    path = tmp_path / "triples.pt"
-    torch.save([(a.T.unsqueeze(0), b[0]) for a, b in zip(x, y, strict=True)], path)
-    return path
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small file of lines in the challenge's layout, and one of vectors."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = line_problem(50, ["falling", "rising"], [0.0, 1.0], ["x0 * x1"], {"pearson": 0.9, "rmse": 0.05})
+    x, y = simulate(lines, 64, torch.Generator().manual_seed(0))
+    torch.save([(a.T.unsqueeze(0), b[0]) for a, b in zip(x, y, strict=True)], folder / "triples.pt")
+    vectors = box_problem([[-1, 1], [0, 2]], ["x0 * x1"], {"rmse": 0.05})
+    x, y = simulate(vectors, 64, torch.Generator().manual_seed(0))
+    torch.save(list(zip(x, y, strict=True)), folder / "vectors.pt")
+    return folder
 
 
-def composed(member: str, run_dir: Path, triples: Path, *overrides: str) -> DictConfig:
+def composed(member: str, run_dir: Path, pairs: Path) -> DictConfig:
     """The train config with a member chosen, and with little data."""
+    sizes = [] if member.endswith("_file") else [*SIZES]
+    needs = [word.replace("{folder}", str(pairs)) for word in NEEDS.get(member, [])]
+    chosen = choose(member)
+    # a debug overlay replaces the one that makes runs short
+    tiny = [word for word in TINY if not (member.startswith("debug/") and word.startswith("debug="))]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[*choose(member), f"run_dir={run_dir}", *overrides])
-    source = OmegaConf.select(cfg, "data.source")
-    if source is None:
-        return cfg
-    if OmegaConf.is_missing(cfg.data, "forward"):
-        cfg.data.forward = ["x0 * x1"]
-    if OmegaConf.select(source, "_target_") == "cvae.data.LineFiles":
-        source.train, source.held_out = str(triples), 8
-        return cfg
-    for split, size in SIZES.items():
-        if isinstance(source.get(split), int):
-            source[split] = size
+        cfg = compose("train", overrides=[*chosen, f"run_dir={run_dir}", *tiny, *sizes, *needs])
+    if member.startswith("debug/"):
+        cfg.trainer.max_epochs = 1
+    # what a GPU trainer asks for need not be here
+    cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 1
     return cfg
 
 
 def test_there_are_configs_to_test() -> None:
     assert {"train"} <= set(ROOTS)
-    assert {"data/product", "model/dense", "model/head/points", "loss/huber", "debug/overfit"} <= set(MEMBERS)
+    assert {"data/product", "data/vector", "model/dense", "model/head/values", "loss/huber"} <= set(TRAINED)
+    assert {
+        "recipe/continuum",
+        "recipe/continuum_vectors",
+        "recipe/separate",
+        "recipe/y_near",
+        "recipe/y_everywhere",
+    } == set(COLUMNS)
 
 
 @pytest.mark.parametrize("name", ROOTS)
@@ -88,28 +124,44 @@ def test_every_main_config_composes(name: str) -> None:
         assert compose(name)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
-def test_every_member_of_every_group_builds(member: str, tmp_path: Path, triples: Path) -> None:
-    cfg = composed(member, tmp_path, triples)
-    data, model = build(cfg)
-    assert len(data.splits.train.x) > 0
-    model.make_optimizer(model.parameters())
-    assert model.schedule(0.5) > 0
-    assert all(isinstance(instantiate(entry), Callback) for entry in cfg.callbacks.values() if entry is not None)
-    assert all(isinstance(instantiate(entry), Logger) for entry in cfg.logger.values() if entry is not None)
-    # what a GPU trainer asks for need not be here
-    cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 1
-    assert isinstance(build_trainer(cfg, tmp_path, [], []), Trainer)
+@pytest.mark.parametrize("member", TRAINED)
+def test_every_member_of_every_group_trains(member: str, tmp_path: Path, pairs: Path) -> None:
+    cfg = composed(member, tmp_path, pairs)
+    run(cfg, tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert {"train/loss", "val/score", "test/score"} <= set(result["measures"])
 
 
-@pytest.mark.parametrize("member", EXPERIMENTS)
-def test_every_experiment_runs(member: str, tmp_path: Path, triples: Path) -> None:
-    cfg = composed(member, tmp_path, triples, "debug=fast_dev_run", "~callbacks.progress")
-    cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 1
-    train(cfg, tmp_path)
-    assert (tmp_path / "result.json").is_file()
+@pytest.mark.parametrize("member", [name for name in MEMBERS if name.startswith(OF_OTHERS)])
+def test_every_member_of_other_groups_leaves_the_training_as_it_is(member: str, tmp_path: Path, pairs: Path) -> None:
+    cfg = composed(member, tmp_path, pairs)
+    assert settle(cfg).model._target_ == "cvae.networks.dense"
 
 
-def test_an_unknown_key_is_an_error(shipped: Any) -> None:
-    with pytest.raises(Exception, match=r"Could not override 'modl.latent_dim'"):
-        shipped("modl.latent_dim=3")
+@pytest.mark.parametrize("column", ["continuum", "continuum_vectors", "separate", "y_everywhere", "y_near"])
+def test_every_column_of_the_recipe_fills_entries_that_are_there(column: str, tmp_path: Path, pairs: Path) -> None:
+    cfg = composed("recipe/auto", tmp_path, pairs)
+
+    def check(own: Any, recipe: Any, where: str) -> None:
+        for key, value in recipe.items():
+            assert key in own, f"{where}.{key}"
+            if isinstance(value, dict) and own[key].get("_target_") != "auto":
+                check(own[key], value, f"{where}.{key}")
+
+    check(OmegaConf.to_container(cfg), OmegaConf.to_container(cfg.recipe.columns[column]), column)
+
+
+def test_the_default_callbacks_and_loggers_build(tmp_path: Path, pairs: Path) -> None:
+    cfg = settle(composed("model/auto", tmp_path, pairs))
+    assert len(build_callbacks(cfg, tmp_path)) == 4
+    cfg.run_dir = str(tmp_path)
+    assert all(isinstance(instantiate(entry), Logger) for entry in cfg.logger.values())
+
+
+def test_an_unknown_key_is_an_error() -> None:
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(Exception, match=r"Could not override 'modl.latent_dim'"),
+    ):
+        compose("train", overrides=["modl.latent_dim=3"])

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import MissingMandatoryValue
 
-from cvae.data.layout import load_plain
-from cvae.errors import DiskError, clear_disk_errors, user_message
-from cvae.problems.problem import Gates
+from cvae.errors import DiskError, MissingFileError, UserError, clear_disk_errors, clear_errors, user_message
+from cvae.runs.ranks import tasks_of_srun
 
 
-def test_a_failed_check_of_the_package_is_the_users() -> None:
-    with pytest.raises(ValueError, match="must be positive") as caught:
-        Gates(pearson=0.9, rmse=0.0)
-    assert user_message(caught.value) == "data.gates.rmse is 0.0; it must be positive."
+def test_a_mistake_that_is_told_on_purpose_is_the_users() -> None:
+    error = UserError("data.gates.rmse is 0.0; it must be positive.")
+    assert isinstance(error, ValueError)
+    assert user_message(error) == "data.gates.rmse is 0.0; it must be positive."
 
 
 def test_a_missing_file_is_the_users(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        load_plain(tmp_path / "none.pt")
-    assert user_message(caught.value) == f"{tmp_path / 'none.pt'}: no such file."
+    error = MissingFileError(f"{tmp_path}: no such file.")
+    assert isinstance(error, FileNotFoundError)
+    assert user_message(error) == f"{tmp_path}: no such file."
+    assert user_message(FileNotFoundError("none")) is None
 
 
 def test_the_message_is_found_under_what_hydra_wraps_around_it() -> None:
     with pytest.raises(InstantiationException) as caught:
-        instantiate({"gates": {"_target_": "cvae.problems.problem.Gates", "pearson": 2, "rmse": 1}})
-    assert user_message(caught.value) == "data.gates.pearson is 2; it must be in [-1, 1)."
+        instantiate({"inner": {"_target_": "cvae.show.CollapseWarning", "least_kl": 0}})
+    assert str(user_message(caught.value)).startswith("callbacks.collapse has least_kl=0 and")
 
 
 def test_a_configuration_that_lightning_refuses_is_the_users() -> None:
@@ -42,24 +41,39 @@ def test_a_configuration_that_lightning_refuses_is_the_users() -> None:
     assert "max_epochs" in str(user_message(caught.value))
 
 
-def _call_torch_wrongly() -> Any:
-    return torch.distributions.Normal(torch.zeros(1), -torch.ones(1))
-
-
-def test_an_error_from_a_library_is_a_bug() -> None:
-    with pytest.raises(ValueError, match="constraint") as caught:
-        _call_torch_wrongly()
+def test_an_error_of_python_inside_the_package_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "x")
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        tasks_of_srun()
+    assert user_message(caught.value) is None
+    with pytest.raises(ValueError, match="shorter") as caught:
+        list(zip([1], [], strict=True))
     assert user_message(caught.value) is None
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), ValueError("raised nowhere")])
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), ValueError("x"), ChildProcessError("x")])
 def test_other_errors_are_bugs(error: Exception) -> None:
     assert user_message(error) is None
 
 
+def test_a_command_ends_with_the_message_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (UserError("draws is 0."), FileExistsError("out is a file."), MissingMandatoryValue("data")):
+        with pytest.raises(SystemExit) as caught, clear_errors():
+            raise error
+        assert caught.value.code == 1
+        assert capsys.readouterr().err == f"error: {error}\n"
+    with pytest.raises(ValueError, match="bug"), clear_errors():
+        raise ValueError("bug")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(UserError), clear_errors():
+        raise UserError("draws is 0.")
+
+
 def test_a_wrong_argument_keeps_hydras_own_message() -> None:
     with pytest.raises(InstantiationException) as caught:
-        instantiate({"_target_": "cvae.problems.problem.Gates", "nope": 1})
+        instantiate({"_target_": "cvae.show.CollapseWarning", "nope": 1})
     assert user_message(caught.value) is None
 
 

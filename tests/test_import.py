@@ -8,18 +8,19 @@ import sys
 import pytest
 
 import cvae
-import cvae.module
+import cvae.models
 
 
-def test_the_package_and_its_configs_load_without_torch() -> None:
+@pytest.mark.parametrize("names", ["cvae, cvae.config", "cvae.runs.names"])
+def test_the_package_its_configs_and_the_names_of_runs_load_without_torch(names: str) -> None:
     # what `python train.py --help` needs
-    code = "import sys, cvae, cvae.config; print(sorted({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
+    code = f"import sys, {names}; print(sorted({{'torch', 'lightning', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_model_is_there_when_asked_for() -> None:
-    assert cvae.CVAE is cvae.module.CVAE
+    assert cvae.CVAE is cvae.models.CVAE
 
 
 def test_an_unknown_name_is_an_error() -> None:

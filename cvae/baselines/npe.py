@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cvae.data import simulate
-from cvae.problems import Problem
-from cvae.seeds import stream
+from cvae.errors import UserError
+from cvae.seeds import Purpose, stream
+from cvae.tasks import Problem
 
 
 class NPE:
-    """sbi's NPE with a neural spline flow over the endpoints, trained on simulations (Greenberg et al. 2019).
+    """sbi's NPE with a neural spline flow over the parameters, trained on simulations (Greenberg et al. 2019).
 
     Args:
         problem: what is to be inverted.
@@ -25,7 +26,7 @@ class NPE:
         max_epochs: bound on the training; it ends earlier when the validation loss stops falling.
 
     Raises:
-        ImportError: without sbi; the message names the extra.
+        UserError: without sbi; the message names the extra.
     """
 
     def __init__(self, problem: Problem, simulations: int = 100_000, seed: int = 0, max_epochs: int = 40) -> None:
@@ -34,15 +35,15 @@ class NPE:
             from sbi.utils import BoxUniform
             from sbi.utils.tracking import TensorBoardTracker
         except ImportError:
-            raise ImportError("the NPE baseline needs the package sbi: pip install 'cvae[bench]'.") from None
+            raise UserError("the NPE baseline needs the package sbi: pip install -e '.[bench]'.") from None
         self.problem = problem
-        geometry = problem.geometry
+        space = problem.space
         torch.manual_seed(seed)
-        batch = simulate(problem, simulations, stream(seed, 20))
-        theta = geometry.to_endpoints(batch.x).flatten(1)
-        low, high = geometry.range
+        batch = simulate(problem, simulations, stream(Purpose.BASELINE, seed))
+        theta = space.encode(batch.x)
+        spare = 1e-3 * space.span(theta)
         logging.getLogger("sbi").setLevel(logging.WARNING)
-        prior = BoxUniform(torch.full((theta.shape[1],), low - 1e-3), torch.full((theta.shape[1],), high + 1e-3))
+        prior = BoxUniform(space.low(theta) - spare, space.low(theta) + space.span(theta) + spare)
         # without a tracker of ours sbi leaves a folder sbi-logs where the user stands
         with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
             tracker = TensorBoardTracker(writer)
@@ -51,17 +52,16 @@ class NPE:
             self.flow: Any = estimator.train(training_batch_size=512, max_num_epochs=max_epochs)
 
     @torch.no_grad()
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
-        """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``.
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``.
 
         Draws outside the range are rejected, as by sbi's own posterior, out of twice as many.
         """
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        theta = self.flow.sample((2 * draws,), condition=y.flatten(1))  # (2 draws, batch, 2 lines)
-        low, high = self.problem.geometry.range
-        outside = ((theta < low) | (theta > high)).any(-1)
+        theta = self.flow.sample((2 * draws,), condition=y.flatten(1))  # (2 draws, batch, parameters)
+        share = self.problem.space.scaled(theta)
+        outside = ((share < 0) | (share > 1)).any(-1)
         # those inside first, in the order in which they were drawn
         kept = outside.float().argsort(dim=0, stable=True)[:draws]
         theta = theta.gather(0, kept.unsqueeze(-1).expand(-1, -1, theta.shape[-1]))
-        endpoints = theta.transpose(0, 1).unflatten(-1, (self.problem.geometry.lines, 2))
-        return self.problem.geometry.to_lines(endpoints)
+        return self.problem.space.decode(theta.transpose(0, 1))

@@ -1,21 +1,24 @@
-"""Draws from the uniform prior: random starts for a refinement without any network."""
+"""Draws from the prior: random starts for a refinement without any network."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from cvae.problems import Problem
+from cvae.tasks import Problem
 
 
 class PriorDraws:
-    """Proposes lines at random, whatever the condition."""
+    """Proposes solutions at random, whatever the condition; a :class:`~cvae.models.sampler.Sampler`.
+
+    Args:
+        problem: gives the space and its prior.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float | None = None) -> Tensor:
-        """Solutions ``(batch, draws, lines, points)`` for conditions ``(batch, conditions, points)``."""
-        geometry = self.problem.geometry
-        endpoints = geometry.sample(len(y) * draws, generator)
-        return geometry.to_lines(endpoints).unflatten(0, (len(y), draws)).to(y.device)
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``."""
+        theta = self.problem.space.sample(len(y) * draws, generator)
+        return self.problem.space.decode(theta).unflatten(0, (len(y), draws)).to(y.device)

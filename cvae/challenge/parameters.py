@@ -9,29 +9,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 
+from cvae.errors import UserError
 from cvae.generation import Plan
-from cvae.module import CVAE
+from cvae.models import CVAE
+from cvae.seeds import Purpose, stream
+
+#: of model_parameters.yaml
+FORMAT = 2
 
 
 def plain_config(model: CVAE) -> dict[str, Any]:
     """The config that a model was built from.
 
     Raises:
-        ValueError: if it was built without one.
+        UserError: if it was built without one.
     """
     if model.config is None:
-        raise ValueError("this model was built without a config; load one from a checkpoint with CVAE.load.")
+        raise UserError("this model was built without a config; load one from a checkpoint with CVAE.load.")
     return model.config
 
 
 def hyperparameters(model: CVAE, checkpoint: Path) -> dict[str, Any]:
     """The challenge's seven hyperparameters, null where nobody recorded them, and the settings of the model."""
     config = plain_config(model)
-    run = _run_config(checkpoint, config)
-    loss = config["loss"]
+    run, loss = _run_config(checkpoint, config), config["loss"]
     return {
         "latent_dim": model.network.latent_dim,
         "lr": run.get("optimizer", {}).get("lr"),
@@ -57,61 +62,48 @@ def _run_config(checkpoint: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return found if same else {}
 
 
-def parameters(model: CVAE, plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
+def parameters(model: CVAE, plan: Plan, stage: str) -> dict[str, Any]:
     """All that the standalone file needs beside its code, as plain data.
 
     Args:
         model: the trained model.
-        plan: how the bundle's solutions were generated, for the record.
-        settings: how its plain draws are made.
+        plan: how the bundle's solutions were generated.
+        stage: the last stage of their generation; ``draw`` for plain draws, which the file makes again.
     """
     config = plain_config(model)
-    shape = {"conditions": model.problem.forward.conditions, "points": model.problem.geometry.points}
-    weights = {name: encode(tensor) for name, tensor in model.network.state_dict().items()}
+    sampling = {
+        "draws": plan.draws,
+        "seed": stream(Purpose.GENERATION, plan.seed).initial_seed(),
+        "chunk": plan.chunk,
+        "point_set": model.evaluation.point_set,
+        "temperature": model.evaluation.temperature if plan.temperature is None else plan.temperature,
+    }
     return {
-        "format": 1,
-        "problem": config["problem"],
-        "condition": shape,
+        "format": FORMAT,
+        "task": config["task"],
+        "x_shape": list(model.task.x_shape),
+        "y_shape": list(model.task.y_shape),
         "model": config["model"],
         "generation": dataclasses.asdict(plan),
-        "draws": dict(settings),
-        "weights": weights,
+        "stage": stage,
+        "sampling": sampling,
+        "weights": {name: encode(tensor) for name, tensor in model.network.state_dict().items()},
     }
 
 
 def encode(tensor: Tensor) -> dict[str, Any]:
-    """A tensor as shape, type and bytes (little-endian) in base64 text.
-
-    Exact, and read in no time: a YAML parser takes a number written out one by one, a hundred times as long.
-    """
-    array = tensor.detach().cpu().contiguous().numpy()
-    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    """A tensor as shape, type and bytes in base64 text: exact, and a hundred times as fast to parse as numbers."""
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "base64": _Text(base64.encodebytes(data).decode("ascii")),
+        "base64": base64.b64encode(data).decode("ascii"),
     }
 
 
-class _Text(str):
-    """Text that YAML shall hold as a block of lines."""
-
-
-# the writer in C is ten times as fast, where PyYAML has it
-_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-class _Dumper(_SafeDumper):
-    """Writes :class:`_Text` as it should be; its own class, so that yaml's stays as it is."""
-
-
-_Dumper.add_representer(
-    _Text, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
-)
-
-
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data and :func:`encode`d tensors."""
-    # lists of numbers on one line, mappings on lines of their own
-    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
+    """Write plain data; lists of numbers on one line, mappings on lines of their own."""
+    # the writer in C is ten times as fast, where PyYAML has it
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(dict(content), Dumper=dumper, sort_keys=False, default_flow_style=None, width=120)
     path.write_text(text, encoding="utf-8")

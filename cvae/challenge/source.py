@@ -1,8 +1,4 @@
-"""One readable Python file from the parts of the project that a network needs.
-
-Nothing is written twice: the classes and functions of a bundle are the project's own source, from the names that are
-asked for down to all that they use, with the imports between the project's modules left out.
-"""
+"""One Python file from the modules that a network needs, each copied whole."""
 
 from __future__ import annotations
 
@@ -11,188 +7,94 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-PACKAGE = "cvae"
+from hydra.utils import get_object
+
+from cvae.challenge import standalone
+from cvae.errors import UserError
+
 #: packages that the file may use beside the standard library
 PERMITTED = ("torch", "yaml")
 
 
-class Name(NamedTuple):
-    """A name at the top level of a module."""
-
-    module: str
-    name: str
-
-
-@dataclass
-class Module:
-    """A parsed module: what it defines and what it imports, by name."""
-
-    lines: list[str]
-    definitions: dict[str, ast.stmt] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-
-    def text(self, node: ast.stmt) -> str:
-        """Source of a definition, with its decorators and the comment right above it."""
-        start = min([node.lineno, *(part.lineno for part in getattr(node, "decorator_list", []))]) - 1
-        while start > 0 and self.lines[start - 1].startswith("#"):
-            start -= 1
-        return "\n".join(self.lines[start : node.end_lineno])
-
-
-class Collector:
-    """Follows names through the project's modules.
+def standalone_source(targets: Sequence[str], title: str, ending: str) -> str:
+    """A Python file with all that ``targets`` need, which imports torch, yaml and the standard library only.
 
     Args:
-        packages: top-level packages whose source is taken over; anything else is imported.
-    """
-
-    def __init__(self, packages: Iterable[str] = (PACKAGE,)) -> None:
-        self.packages = {*packages, PACKAGE}
-        self.modules: dict[str, Module] = {}
-        self.needed: dict[Name, ast.stmt] = {}
-        self.external: set[tuple[str, str | None, str]] = set()
-
-    def add(self, module: str, name: str) -> str:
-        """Collect a name and all that it uses; returns what it is called where it is defined.
-
-        Raises:
-            ValueError: if it cannot be found, or needs a package that is not permitted.
-        """
-        parsed = self._parse(module)
-        if name in parsed.definitions:
-            self._collect(Name(module, name))
-            return name
-        if name not in parsed.imports:
-            raise ValueError(f"{module} has no {name!r} at its top level; a standalone file cannot be written.")
-        source, original = parsed.imports[name]
-        if source.split(".")[0] in self.packages:
-            if original is None or (found := self.add(source, original)) != name:
-                raise ValueError(
-                    f"{module}: imports {source} as {name!r}; a standalone file needs names imported as they are."
-                )
-            return found
-        top = source.split(".")[0]
-        if top not in PERMITTED and top not in sys.stdlib_module_names:
-            raise ValueError(f"{module}: {name!r} needs {top}; a standalone file may use {', '.join(PERMITTED)} only.")
-        self.external.add((source, original, name))
-        return name
-
-    def _collect(self, name: Name) -> None:
-        if name in self.needed:
-            return
-        other = next((known for known in self.needed if known.name == name.name), None)
-        if other is not None:
-            raise ValueError(
-                f"{other.module} and {name.module} both define {name.name!r}; in a standalone file they would "
-                "collide. Rename one of them."
-            )
-        parsed = self.modules[name.module]
-        node = parsed.definitions[name.name]
-        self.needed[name] = node
-        used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        for part in sorted(used & (parsed.definitions.keys() | parsed.imports.keys())):
-            self.add(name.module, part)
-
-    def _parse(self, module: str) -> Module:
-        if module not in self.modules:
-            source = inspect.getsource(importlib.import_module(module))
-            parsed = Module(source.splitlines())
-            for node in ast.parse(source).body:
-                _register(parsed, node, module)
-            self.modules[module] = parsed
-        return self.modules[module]
-
-    def ordered(self) -> list[str]:
-        """Modules with something needed, each after those that it imports from."""
-        order: list[str] = []
-
-        def visit(module: str, path: tuple[str, ...] = ()) -> None:
-            if module in order or module in path:
-                return
-            for source, _ in self._parse(module).imports.values():
-                if source in self.modules:
-                    visit(source, (*path, module))
-            order.append(module)
-
-        for module in list(self.modules):
-            visit(module)
-        used = {name.module for name in self.needed}
-        return [module for module in order if module in used]
-
-
-def _register(parsed: Module, node: ast.stmt, module: str) -> None:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        parsed.definitions[node.name] = node
-    elif isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            parsed.definitions |= {part.id: node for part in ast.walk(target) if isinstance(part, ast.Name)}
-    elif isinstance(node, ast.Import):
-        parsed.imports |= {alias.asname or alias.name.split(".")[0]: (alias.name, None) for alias in node.names}
-    elif isinstance(node, ast.ImportFrom):
-        if node.level:
-            raise ValueError(f"{module}: has a relative import; a standalone file needs absolute ones.")
-        source = node.module or ""
-        parsed.imports |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
-
-
-def standalone_source(targets: Sequence[str], roots: Sequence[Name], title: str, ending: str) -> str:
-    """A Python file that holds ``targets`` and ``roots`` with all that they use, and imports nothing of the project.
-
-    Args:
-        targets: dotted names, also given in the file's dictionary ``TARGETS``.
-        roots: further names.
+        targets: dotted names of classes and functions, also given in the file's dictionary ``TARGETS``.
         title: docstring of the file.
         ending: code at its end.
 
     Raises:
-        ValueError: if a part cannot stand alone.
+        UserError: for a module that cannot be copied; the message names it.
     """
-    collector = Collector(target.split(".")[0] for target in targets)
-    called = {target: collector.add(*target.rsplit(".", 1)) for target in targets}
-    for root in roots:
-        collector.add(*root)
-    head = [f'"""{title}"""', "from __future__ import annotations", _imports(collector.external)]
-    parts = ["\n\n".join(head)]
-    for module in collector.ordered():
-        names = [name for name in collector.needed if name.module == module]
-        nodes = sorted({id(node): node for node in map(collector.needed.__getitem__, names)}.values(), key=_line)
-        parts.append(f"# --- {module.replace('.', '/')}.py")
-        before: ast.stmt | None = None
-        for node in nodes:
-            text = _plain_references(collector.modules[module].text(node))
-            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(before, ast.Assign | ast.AnnAssign):
-                parts[-1] += "\n" + text
-            else:
-                parts.append(text)
-            before = node
+    packages = {"cvae", *(target.split(".")[0] for target in targets)} - {*PERMITTED}
+    # of this module one class is needed; the rest of it would bring Hydra
+    texts: dict[str, str] = {"cvae.errors": inspect.getsource(UserError).strip()}
+    imports: dict[str, set[str]] = {"": {"torch"}}
+    for module in [*(str(get_object(target).__module__) for target in targets), standalone.__name__]:
+        _copy(module, packages, texts, imports)
+    check_names(texts)
+    called = {name: name if name.split(".")[0] in PERMITTED else name.rpartition(".")[2] for name in targets}
     entries = "".join(f'    "{target}": {name},\n' for target, name in called.items())
-    parts += ["# --- this network", f"# what the names in its config stand for\nTARGETS = {{\n{entries}}}", ending]
+    imports.pop("__future__", None)
+    lines = [f"import {name}" for name in sorted(imports.pop(""))]
+    lines += [f"from {source} import {', '.join(sorted(names))}" for source, names in sorted(imports.items())]
+    parts = [f'"""{title}"""\n\nfrom __future__ import annotations\n\n' + "\n".join(lines)]
+    parts += [f"# --- {module}\n\n{text}" for module, text in texts.items()]
+    parts += [f"# what the names in the network's config stand for\nTARGETS = {{\n{entries}}}", ending]
     return "\n\n\n".join(parts) + "\n"
 
 
-def _line(node: ast.stmt) -> int:
-    return node.lineno
+def _copy(module: str, packages: set[str], texts: dict[str, str], imports: dict[str, set[str]]) -> None:
+    """Add the text of a module to ``texts``, after those that it imports from, and its other imports to ``imports``."""
+    if module in texts or module.split(".")[0] not in packages:
+        return
+    texts[module] = ""  # where modules import each other
+    lines = inspect.getsource(importlib.import_module(module)).splitlines()
+    for node in reversed(ast.parse("\n".join(lines)).body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = "." * node.level + (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            tops = {(source or alias.name).split(".")[0] for alias in node.names}
+            if source and tops <= packages and not any(alias.asname for alias in node.names):
+                _copy(source, packages, texts, imports)
+            elif tops <= {*PERMITTED, *sys.stdlib_module_names}:
+                imports.setdefault(source, set()).update(map(ast.unparse, node.names))
+            else:
+                raise UserError(
+                    f"{module}: has `{ast.unparse(node)}`. A bundle can only take over imports of "
+                    f"{', '.join(PERMITTED)} and the standard library, and `from MODULE import NAME` of your own and "
+                    "the project's modules; write it so, or move it to a module that the network does not need."
+                )
+        # what a module does when it is a script is not wanted either
+        is_script = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+        if is_script or isinstance(node, ast.Import | ast.ImportFrom):
+            del lines[node.lineno - 1 : node.end_lineno]
+    del texts[module]
+    texts[module] = re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines).strip())
 
 
-def _imports(external: Iterable[tuple[str, str | None, str]]) -> str:
-    """Import lines, the standard library first."""
-    plain: list[str] = []
-    grouped: dict[str, list[str]] = {}
-    for source, original, name in sorted(external, key=lambda entry: tuple(map(str, entry))):
-        if original is None:
-            plain.append(f"import {source}" if name == source.split(".")[0] else f"import {source} as {name}")
-        else:
-            grouped.setdefault(source, []).append(original if original == name else f"{original} as {name}")
-    lines = plain + [f"from {source} import {', '.join(names)}" for source, names in grouped.items()]
-    standard = [line for line in lines if line.split()[1].split(".")[0] in sys.stdlib_module_names]
-    return "\n".join(standard) + "\n\n" + "\n".join(line for line in lines if line not in standard)
+def check_names(texts: Mapping[str, str]) -> None:
+    """Check that no name at the top level of one module is that of another.
+
+    Args:
+        texts: source of each module.
+
+    Raises:
+        UserError: naming the two modules.
+    """
+    found: dict[str, str] = {}
+    for module, text in texts.items():
+        for name in [name for node in ast.parse(text).body for name in _defined(node) if not name.startswith("__")]:
+            other = found.setdefault(name, module)
+            if other != module:
+                raise UserError(f"{other} and {module} both define {name!r}, which collide in a bundle; rename one.")
 
 
-def _plain_references(text: str) -> str:
-    """Sphinx references in docstrings to plain names: they would point at modules that are not there."""
-    return re.sub(r":(?:class|func|meth|attr|mod|data):`~?(?:[\w.]*\.)?(\w+)`", r"``\1``", text)
+def _defined(node: ast.stmt) -> set[str]:
+    """Names that a statement defines."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return {node.name}
+    parts = ast.walk(node) if isinstance(node, ast.Assign | ast.AnnAssign) else []
+    return {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}

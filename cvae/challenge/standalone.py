@@ -1,15 +1,14 @@
 """What a bundle needs to draw again: the network from its config, its weights from text, the draws from their seed.
 
-The source of this module goes into every bundle, so it may use torch, yaml and the standard library only, beside the
-parts of the project that go there too (see :mod:`cvae.challenge.source`).
+This module is copied into every bundle (see :mod:`cvae.challenge.source`), so it may use torch, yaml and the standard
+library only, beside modules of the project that do the same.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +17,31 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from cvae.data.layout import from_challenge_y
-from cvae.draws import POINT_SETS
 from cvae.networks.base import LatentNetwork
+from cvae.sampling import chunk_size, find_point_set, in_chunks
 
 RESULT = "result.pt"
 PARAMETERS = "model_parameters.yaml"
-# the same draws made on another machine differ by rounding
-TOLERANCE = 1e-4
+# the same draws made on another machine differ by rounding: by this share of the largest value at most
+ROUNDING = 1e-4
 
 
-def decode(content: Mapping[str, Any]) -> Tensor:
-    """The tensor that shape, type and bytes (little-endian, as base64 text) describe."""
-    dtype: torch.dtype = getattr(torch, content["dtype"])
+def tensor_from(content: Mapping[str, Any]) -> Tensor:
+    """The tensor that shape, type and bytes (as base64 text) describe."""
     data = torch.frombuffer(bytearray(base64.b64decode(content["base64"])), dtype=torch.uint8)
-    if sys.byteorder == "big":
-        data = data.reshape(-1, torch.empty((), dtype=dtype).element_size()).flip(1).reshape(-1)
-    return data.view(dtype).reshape(content["shape"]).clone()
+    return data.view(getattr(torch, content["dtype"])).reshape(content["shape"])
 
 
 def read_parameters(folder: Path) -> dict[str, Any]:
     """Config, weights and settings of the draws that lie in a bundle's folder."""
     # the loader in C is ten times as fast, where PyYAML has it
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with (folder / PARAMETERS).open(encoding="utf-8") as file:
-        content: dict[str, Any] = yaml.load(file, Loader=loader)
+    content: dict[str, Any] = yaml.load((folder / PARAMETERS).read_text(encoding="utf-8"), Loader=loader)
     return content
 
 
 def build(config: Any, targets: Mapping[str, Callable[..., Any]]) -> Any:
-    """Build what a config names by ``_target_``, inner parts first.
-
-    Args:
-        config: plain data.
-        targets: what the names stand for.
-    """
+    """What a config of plain data names by ``_target_``, inner parts first; ``targets`` says what names stand for."""
     if isinstance(config, list):
         return [build(entry, targets) for entry in config]
     if not isinstance(config, dict):
@@ -72,62 +61,56 @@ def load_network(parameters: Mapping[str, Any], targets: Mapping[str, Callable[.
         targets: what the names in the network's config stand for.
     """
     network: LatentNetwork = build(parameters["model"], targets)
-    network.load_state_dict({name: decode(tensor) for name, tensor in parameters["weights"].items()})
+    network.load_state_dict({name: tensor_from(content) for name, content in parameters["weights"].items()})
     return network.eval()
 
 
 @torch.no_grad()
-def plain_draws(
-    network: LatentNetwork, y: Tensor, points: str, count: int, seed: int, chunk: int, temperature: float = 1.0
+def draw(
+    network: LatentNetwork, y: Tensor, draws: int, seed: int, chunk: int, point_set: str, temperature: float
 ) -> Tensor:
-    """Draw solutions ``(batch, count, lines, points)`` from the prior, neither refined nor chosen.
+    """Solutions ``(batch, draws, *x_shape)`` from the prior, neither refined nor chosen.
 
     Args:
         network: a trained network.
-        y: conditions ``(batch, conditions, points)``.
-        points: point set that draws start from.
-        count: solutions for each condition.
+        y: conditions ``(batch, *y_shape)``.
+        draws: solutions for each condition.
         seed: fixes everything.
-        chunk: draws decoded at once; another number gives other points.
+        chunk: draws whose latents are drawn at once; another number gives other draws.
+        point_set: where latent draws start, ``random`` or ``sobol``.
         temperature: spread of the latent.
     """
-    generator = torch.Generator().manual_seed(seed)
-    pieces = []
-    for piece in y.split(max(chunk // count, 1)):
-        u = POINT_SETS[points](len(piece), count, network.noise_dim, generator)
-        pieces.append(network.draw(piece, u.to(piece), temperature))
-    return torch.cat(pieces)
+    generator, points = torch.Generator().manual_seed(seed), find_point_set(point_set)
+    parts = y.split(max(chunk // draws, 1))
+    u = torch.cat([points(len(part), draws, network.noise_dim, generator) for part in parts])
+    size = chunk_size(y.device)
+    return in_chunks(lambda some, few: network.draw(y[some], u[some, few], temperature), len(y), draws, size)
 
 
-def read_result(folder: Path, conditions: int, points: int, count: int) -> tuple[Tensor, Tensor]:
-    """Rows ``(batch * count, 1, points, lines)`` and conditions ``(batch, conditions, points)`` of a bundle."""
+def arranged(rows: Tensor, shape: Sequence[int]) -> Tensor:
+    """Rows of the challenge's files, curves as ``(count, 1, points, curves)``, to ``(count, *shape)``."""
+    return rows[:, 0].transpose(1, 2) if rows.dim() == 4 else rows.reshape(-1, *shape)
+
+
+def read_result(folder: Path, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Solutions ``(batch, draws, *x_shape)`` and conditions ``(batch, *y_shape)`` of a bundle."""
     with torch.serialization.safe_globals([TensorDataset]):
-        rows, y = torch.load(folder / RESULT, weights_only=True).tensors
-    return rows, from_challenge_y(y, conditions, points)[::count]
-
-
-def reproduce(
-    folder: Path, parameters: Mapping[str, Any], targets: Mapping[str, Callable[..., Any]]
-) -> tuple[Tensor, Tensor]:
-    """Draw for the conditions of a bundle again.
-
-    Returns:
-        The draws in the layout of the challenge ``(batch * count, 1, points, lines)``, and those in the bundle.
-    """
-    settings = {name: value for name, value in parameters["draws"].items() if name != "stage"}
-    rows, y = read_result(folder, **parameters["condition"], count=settings["count"])
-    x = plain_draws(load_network(parameters, targets), y, **settings)
-    return x.flatten(0, 1).transpose(1, 2).unsqueeze(1), rows
+        x, y = torch.load(folder / RESULT, weights_only=True).tensors
+    draws = parameters["sampling"]["draws"]
+    return arranged(x, parameters["x_shape"]).unflatten(0, (-1, draws)), arranged(y, parameters["y_shape"])[::draws]
 
 
 def check_bundle(folder: Path, targets: Mapping[str, Callable[..., Any]]) -> int:
-    """Compare fresh draws with those in the bundle, and print the largest difference; the exit status."""
+    """Draw for the conditions of a bundle again and print how far that is from its draws; the exit status."""
     parameters = read_parameters(folder)
-    drawn, rows = reproduce(folder, parameters, targets)
-    stage = parameters["draws"]["stage"]
+    x, y = read_result(folder, parameters)
+    drawn, stage = draw(load_network(parameters, targets), y, **parameters["sampling"]), parameters["stage"]
+    count = drawn.shape[0] * drawn.shape[1]
     if stage != "draw":
-        print(f"{len(drawn)} plain draws made; {RESULT} holds draws after the stage {stage!r}, which differ.")
+        print(f"{count} plain draws made; {RESULT} holds draws after the stage {stage!r}, which differ.")
         return 0
-    difference = float((drawn - rows).abs().max())
-    print(f"{len(drawn)} draws made; they differ from {RESULT} by at most {difference:.1e}.")
-    return 0 if difference <= TOLERANCE else 1
+    # each coordinate in its own unit
+    largest = x.abs().amax((0, 1)).clamp_min(torch.finfo(x.dtype).tiny)
+    difference = float(((drawn - x).abs() / largest).max())
+    print(f"{count} draws made; they differ from {RESULT} by at most {difference:.1e} of the largest value.")
+    return 0 if difference <= ROUNDING else 1

@@ -1,19 +1,23 @@
-"""Data modules, and the sources that fill them."""
+"""Data modules, the sources that fill them, and files."""
 
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
-from cvae.data.line_triples import LineTriples
-from cvae.data.sources import LineFiles, Simulation, Splits, read_triples, simulate
+from cvae.data.inverse import InverseData, LineTriples, Vectors
+from cvae.data.pairs import Counts, PairData, Splits
+from cvae.data.sources import PairFiles, Simulation, simulate
 from cvae.data.tolerance import SmoothTolerance
 
 __all__ = [
     "Batch",
+    "Counts",
     "EpochSampler",
-    "LineFiles",
+    "InverseData",
     "LineTriples",
+    "PairData",
+    "PairFiles",
     "Simulation",
     "SmoothTolerance",
     "Splits",
     "TensorLoader",
-    "read_triples",
+    "Vectors",
     "simulate",
 ]

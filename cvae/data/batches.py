@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cvae.seeds import stream
+from cvae.errors import UserError
+from cvae.seeds import Purpose, stream
 
 
 class Batch(NamedTuple):
-    """Solutions ``x`` ``(batch, lines, points)`` and their conditions ``y`` ``(batch, conditions, points)``."""
+    """Solutions ``x`` ``(batch, *x_shape)`` and their conditions ``y`` ``(batch, *y_shape)``."""
 
     x: Tensor
     y: Tensor
@@ -32,6 +33,7 @@ class EpochSampler:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """The epoch whose order comes next."""
         self.epoch = epoch
 
     @property
@@ -45,7 +47,7 @@ class EpochSampler:
         """Indices of this process's samples, ``(share,)``."""
         if not self.shuffle:
             return torch.arange(self.rank, self.count, self.world, device=device)
-        generator = stream(self.seed, self.epoch, 1, device=device)
+        generator = stream(Purpose.ORDER, self.seed, self.epoch, device=device)
         order = torch.randperm(self.count, generator=generator, device=device)
         return order[self.rank :: self.world][: self.share]
 
@@ -73,9 +75,9 @@ class TensorLoader:
         perturb: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"data.batch_size is {batch_size}; it must be at least 1.")
+            raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
         if sampler.share < 1:
-            raise ValueError(f"{sampler.count} samples are too few for {sampler.world} processes.")
+            raise UserError(f"{sampler.count} samples are too few for {sampler.world} processes.")
         self.data, self.batch_size, self.sampler = data, batch_size, sampler
         self.refresh, self.perturb = refresh, perturb
 
@@ -89,7 +91,11 @@ class TensorLoader:
         if self.refresh is not None:
             self.data = self.refresh(sampler.epoch)
         x, y = self.data
-        noise = stream(sampler.seed, sampler.epoch, sampler.rank, 1, device=y.device) if self.perturb else None
+        noise = (
+            stream(Purpose.TOLERANCE, sampler.seed, sampler.epoch, sampler.rank, device=y.device)
+            if self.perturb
+            else None
+        )
         order = sampler.order(x.device)
         # equal pieces where shares may differ by one sample: the same number of batches everywhere, none empty
         pieces = order.split(self.batch_size) if sampler.shuffle else order.tensor_split(len(self))

@@ -1,101 +1,106 @@
-"""Where line triples come from: simulated from the prior, or read from files."""
+"""Where pairs come from: simulated from the prior, or read from files."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from cvae.data.batches import Batch
-from cvae.data.layout import from_challenge_x, from_challenge_y, read_pairs
-from cvae.problems import LineGeometry, Problem
-from cvae.problems.forward import forward_from_config
-from cvae.problems.geometry import DIRECTIONS
-from cvae.seeds import stream
+from cvae.data.files import read_pairs
+from cvae.data.layout import arrange_pairs
+from cvae.data.pairs import Splits
+from cvae.errors import UserError
+from cvae.seeds import Purpose, stream
+from cvae.tasks import Lines, Problem
 
 log = logging.getLogger(__name__)
 
 # f(x) and the y of a file may differ by rounding, not by more than this share of the curve's scale
 Y_TOLERANCE = 1e-3
-
-
-class Splits(NamedTuple):
-    """Training, validation and test triples."""
-
-    train: Batch
-    validation: Batch
-    test: Batch
+# a line that rises by less than this share of the range may be bent by the rounding of a file
+NEARLY_FLAT = 1e-4
 
 
 class Source(Protocol):
-    """Gives the triples of a problem, and the problem as the data show it.
+    """Gives the pairs of a problem.
 
-    ``trust_y`` accepts ``y`` that differ from ``f(x)``.
+    Attributes:
+        simulated: whether further pairs can be simulated.
+        exact: whether ``y`` is exactly ``f(x)``, so that x is a known solution of y.
     """
 
-    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]: ...
+    simulated: bool
+    exact: bool
+
+    def load(self, problem: Problem, seed: int) -> Splits:
+        """All pairs of a problem; the seed fixes them."""
 
 
 def simulate(problem: Problem, count: int, generator: torch.Generator) -> Batch:
-    """``count`` triples with lines from the uniform prior and ``y = f(x)``.
+    """``count`` pairs with solutions from the prior and ``y = f(x)``.
 
     Raises:
-        ValueError: if ``f`` gives values that are not finite; the message shows such lines.
+        UserError: if ``f`` gives values that are not finite; the message shows such a solution.
     """
-    endpoints = problem.geometry.sample(count, generator)
-    x = problem.geometry.to_lines(endpoints)
+    theta = problem.space.sample(count, generator)
+    x = problem.space.decode(theta)
     with torch.no_grad():
         y = problem.forward(x)
-    bad = ~y.isfinite().all(-1).all(-1)
+    bad = ~y.isfinite().flatten(1).all(1)
     if bad.any():
-        first = [[round(value, 4) for value in line] for line in endpoints[bad][0].tolist()]
-        raise ValueError(
+        values = zip(problem.space.names, theta[bad][0].tolist(), strict=True)
+        first = ", ".join(f"{name} {value:.4g}" for name, value in values)
+        where = "data.range" if isinstance(problem.space, Lines) else "data.bounds"
+        raise UserError(
             f"data.forward: {problem.forward.name} is not finite for {int(bad.sum())} of {count} simulated solutions, "
-            f"first for lines with the endpoints {first}. Change the expression or data.range."
+            f"first for {first}. Change the expression or {where}."
         )
     return Batch(x, y)
 
 
 class Simulation:
-    """Triples simulated from the prior; the seed fixes them.
+    """Pairs simulated from the prior; the seed fixes them.
 
     Args:
-        train, validation, test: numbers of triples.
+        train, validation, test: numbers of pairs.
+
+    Raises:
+        UserError: for a number below 1.
     """
+
+    simulated = True
+    exact = True
 
     def __init__(self, train: int = 100_000, validation: int = 3_000, test: int = 1_000) -> None:
         self.sizes = {"train": train, "validation": validation, "test": test}
         for name, size in self.sizes.items():
             if size < 1:
-                raise ValueError(f"data.source.{name} is {size}; it must be at least 1.")
+                raise UserError(f"data.source.{name} is {size}; it must be at least 1.")
 
-    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]:
-        """Simulate all splits, each from its own random stream.
-
-        Raises:
-            ValueError: if ``trust_y`` is set, since simulated y are exact.
-        """
-        if trust_y:
-            raise ValueError("data.trust_y=true is for files; simulated y are exact.")
-        sizes = self.sizes.values()
-        return problem, Splits(*(simulate(problem, size, stream(seed, n)) for n, size in enumerate(sizes)))
+    def load(self, problem: Problem, seed: int) -> Splits:
+        """Simulate all splits, each from its own random stream."""
+        streams = (stream(Purpose.SIMULATION, seed, number) for number in range(3))
+        return Splits(*(simulate(problem, size, one) for size, one in zip(self.sizes.values(), streams, strict=True)))
 
 
-class LineFiles:
-    """Triples from files; see :func:`cvae.data.layout.read_pairs` for the formats.
+class PairFiles:
+    """Pairs from files; see :func:`cvae.data.files.read_pairs` for the formats.
 
     Args:
         train: the file to learn from.
-        validation, test: files of their own, or null to split off ``held_out`` triples each from ``train``.
-        held_out: how many triples a missing file takes from ``train``.
+        validation, test: files of their own, or null to split off ``held_out`` pairs each from ``train``.
+        held_out: how many pairs a missing file takes from ``train``.
+        trust_y: accept ``y`` that differ from ``f(x)``, for example by noise.
 
     Raises:
-        ValueError: for no file to learn from, or one that is named for validation or test too.
+        UserError: for no file to learn from, or one that is named for validation or test too.
     """
+
+    simulated = False
 
     def __init__(
         self,
@@ -103,56 +108,69 @@ class LineFiles:
         validation: str | None = None,
         test: str | None = None,
         held_out: int = 1_000,
+        trust_y: bool = False,
     ) -> None:
         if train is None:
-            raise ValueError("data.source.train names no file; set data.source.train=PATH.")
+            raise UserError("data.source.train names no file; set data.source.train=PATH.")
+        if held_out < 1:
+            raise UserError(f"data.source.held_out is {held_out}; it must be at least 1.")
         self.paths = {"train": train, "validation": validation, "test": test}
         self.held_out = held_out
+        self.exact = not trust_y
         for name in ("validation", "test"):
             if _is_same_file(train, self.paths[name]):
-                raise ValueError(
+                raise UserError(
                     f"data.source.{name} is {self.paths[name]}, the file that is learned from; measures on it would "
-                    f"not tell how the model does on unseen triples. Name another, or hold out triples of the training "
+                    f"not tell how the model does on unseen pairs. Name another, or hold out pairs of the training "
                     f"file with data.source.{name}=null."
                 )
         if _is_same_file(validation, test):
             log.warning(
                 "data.source.validation and data.source.test are one file, %s: the epoch that is kept is chosen on the "
-                "triples that it is tested on.", test,
+                "pairs that it is tested on.", test,
             )  # fmt: skip
 
-    def load(self, problem: Problem, seed: int, trust_y: bool = False) -> tuple[Problem, Splits]:
-        """Read, check and split; the returned problem has the directions found in the data.
+    def load(self, problem: Problem, seed: int) -> Splits:
+        """Read, check and split.
 
         Raises:
-            FileNotFoundError: for a missing file.
-            ValueError: for contents that are no line triples of this problem; the message names the file.
+            MissingFileError: for a missing file.
+            UserError: for contents that are no pairs of this problem; the message names the file.
         """
-        parts: dict[str, Batch] = {}
-        for name, path in self.paths.items():
-            if path is None:
-                continue
-            found, parts[name] = read_triples(Path(path), problem, trust_y=trust_y)
-            if name != "train" and found.geometry.directions != problem.geometry.directions:
-                raise ValueError(
-                    f"{path}: its lines are {', '.join(found.geometry.directions)}, but those of "
-                    f"{self.paths['train']} are {', '.join(problem.geometry.directions)}."
-                )
-            problem = found
-        missing = [name for name, path in self.paths.items() if path is None]
+        named = {name: path for name, path in self.paths.items() if path is not None}
+        parts = {name: read_checked(Path(path), problem, trust_y=not self.exact) for name, path in named.items()}
+        missing = [name for name in self.paths if name not in named]
         train = parts["train"]
         if missing:
             total, take = len(train.x), self.held_out * len(missing)
             if take >= total:
-                raise ValueError(
-                    f"{self.paths['train']}: {total} triples are too few to hold out {take} for "
+                raise UserError(
+                    f"{self.paths['train']}: {total} pairs are too few to hold out {take} for "
                     f"{' and '.join(missing)}; lower data.source.held_out or name files for them."
                 )
-            order = torch.randperm(total, generator=stream(seed))
+            order = torch.randperm(total, generator=stream(Purpose.HELD_OUT, seed))
             pieces = order.split([self.held_out] * len(missing) + [total - take])
             for name, index in zip([*missing, "train"], pieces, strict=True):
                 parts[name] = Batch(train.x[index], train.y[index])
-        return problem, Splits(parts["train"], parts["validation"], parts["test"])
+        return Splits(parts["train"], parts["validation"], parts["test"])
+
+    def directions(self, problem: Problem) -> list[str] | None:
+        """Directions of the lines in the training file, where they are others than the problem's; None otherwise.
+
+        Raises:
+            MissingFileError, UserError: as :meth:`load`.
+        """
+        if not isinstance(problem.space, Lines):
+            return None
+        path = Path(str(self.paths["train"]))
+        found = found_directions(_read(path, problem).x, problem.space, path)
+        if found == list(problem.space.directions):
+            return None
+        log.warning(
+            "%s: its lines are %s, not %s as data.directions says; the directions of the data are used.",
+            path, ", ".join(found), ", ".join(problem.space.directions),
+        )  # fmt: skip
+        return found
 
 
 def _is_same_file(first: str | None, second: str | None) -> bool:
@@ -162,85 +180,79 @@ def _is_same_file(first: str | None, second: str | None) -> bool:
     return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
-def read_triples(path: Path, problem: Problem, *, trust_y: bool = False) -> tuple[Problem, Batch]:
-    """Line triples from one file, checked against ``problem``.
-
-    Returns:
-        The problem with the directions that the data show, and the triples.
-
-    Raises:
-        FileNotFoundError, ValueError: see :meth:`LineFiles.load`.
-    """
-    geometry = problem.geometry
+def _read(path: Path, problem: Problem) -> Batch:
+    """Pairs of one file in the project's shapes, with finite values."""
     raw_x, raw_y = read_pairs(path)
     try:
-        x = from_challenge_x(raw_x, geometry.lines, geometry.points)
-        y = from_challenge_y(raw_y, problem.forward.conditions, geometry.points)
-        _check_values(x, y, problem)
-        problem = _with_directions(problem, _find_directions(x, problem), path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    _check_forward(x, y, problem, path, trust_y)
-    return problem, Batch(x, y)
+        x, y = arrange_pairs(raw_x, raw_y, problem)
+        for name, values in (("x", x), ("y", y)):
+            bad = ~values.isfinite().flatten(1).all(1)
+            if bad.any():
+                raise UserError(
+                    f"{name} is not finite in {int(bad.sum())} of {len(x)} pairs, first in number {_first(bad)}."
+                )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return Batch(x, y)
 
 
-def _check_values(x: Tensor, y: Tensor, problem: Problem) -> None:
-    for name, values in (("x", x), ("y", y)):
-        bad = ~values.isfinite().flatten(1).all(1)
-        if bad.any():
-            raise ValueError(
-                f"{name} is not finite in {int(bad.sum())} of {len(x)} triples, first in number {_first(bad)}."
+def read_checked(path: Path, problem: Problem, *, trust_y: bool = False) -> Batch:
+    """Pairs of one file, every x allowed by the problem's space and, unless ``trust_y``, every y equal to f(x).
+
+    Raises:
+        MissingFileError, UserError: see :meth:`PairFiles.load`.
+    """
+    x, y = _read(path, problem)
+    space = problem.space
+    if isinstance(space, Lines):
+        found = found_directions(x, space, path)
+        if found != list(space.directions):
+            raise UserError(
+                f"{path}: its lines are {', '.join(found)}, but those of the problem are "
+                f"{', '.join(space.directions)}; set data.directions=[{','.join(found)}]."
             )
-    low, high = problem.geometry.range
-    outside = ((x < low - 1e-6) | (x > high + 1e-6)).flatten(1).any(1)
+    check = problem.check(x.unsqueeze(1), y)
+    outside = ~check.in_range[:, 0]
     if outside.any():
-        raise ValueError(
-            f"x leaves the range [{low}, {high}] in {int(outside.sum())} of {len(x)} triples (it spans "
-            f"{x.min():.4g} to {x.max():.4g}), first in number {_first(outside)}; set data.range."
+        entry = "data.range" if isinstance(space, Lines) else "data.bounds"
+        raise UserError(
+            f"{path}: x leaves its range in {int(outside.sum())} of {len(x)} pairs (it spans {x.min():.4g} to "
+            f"{x.max():.4g}), first in number {_first(outside)}; set {entry}."
         )
-    # a line so flat that rounding decides its correlation is straight all the same
-    flat = x.amax(-1) - x.amin(-1) < 1e-4 * problem.geometry.span
-    bent = ((problem.straightness(x).abs() <= problem.gates.pearson) & ~flat).any(1)
-    if bent.any():
-        raise ValueError(
-            f"{int(bent.sum())} of {len(x)} triples have a line that is not straight (|Pearson| <= "
-            f"{problem.gates.pearson}), first number {_first(bent)}."
-        )
+    if isinstance(space, Lines) and check.straightness is not None and problem.gates.pearson is not None:
+        flat = x.amax(-1) - x.amin(-1) < NEARLY_FLAT * (space.range[1] - space.range[0])
+        bent = ((check.straightness[:, 0] <= problem.gates.pearson) & ~flat).any(1)
+        if bent.any():
+            raise UserError(
+                f"{path}: {int(bent.sum())} of {len(x)} pairs have a line that is not straight (|Pearson| <= "
+                f"{problem.gates.pearson}), first number {_first(bent)}."
+            )
+    _check_forward(x, y, problem, path, trust_y)
+    return Batch(x, y)
 
 
 def _first(mask: Tensor) -> int:
     return int(mask.nonzero()[0, 0])
 
 
-def _find_directions(x: Tensor, problem: Problem) -> tuple[str, ...]:
+def found_directions(x: Tensor, space: Lines, path: Path) -> list[str]:
+    """The direction that each line of ``x`` ``(count, lines, points)`` has in all pairs.
+
+    Raises:
+        UserError: for a line that rises in some pairs and falls in others.
+    """
     slopes = x[..., -1] - x[..., 0]
-    steep = slopes.abs() > 1e-4 * problem.geometry.span
+    steep = slopes.abs() > NEARLY_FLAT * (space.range[1] - space.range[0])
     found = []
-    for line in range(x.shape[1]):
+    for line, default in enumerate(space.directions):
         signs = slopes[steep[:, line], line].sign()
         rising = int((signs > 0).sum())
         if 0 < rising < len(signs):
-            raise ValueError(
-                f"x{line} rises in {rising} and falls in {len(signs) - rising} triples; expected one of them."
+            raise UserError(
+                f"{path}: x{line} rises in {rising} and falls in {len(signs) - rising} pairs; expected one of them."
             )
-        default = problem.geometry.directions[line]
         found.append(default if len(signs) == 0 else ("rising" if rising else "falling"))
-    assert all(direction in DIRECTIONS for direction in found)
-    return tuple(found)
-
-
-def _with_directions(problem: Problem, found: tuple[str, ...], path: Path) -> Problem:
-    geometry = problem.geometry
-    if found == geometry.directions:
-        return problem
-    log.warning(
-        "%s: its lines are %s, not %s as data.directions says; the directions of the data are used.",
-        path, ", ".join(found), ", ".join(geometry.directions),
-    )  # fmt: skip
-    geometry = LineGeometry(geometry.points, found, geometry.range)
-    return dataclasses.replace(
-        problem, geometry=geometry, forward=forward_from_config(problem.forward.config, geometry)
-    )
+    return found
 
 
 def _check_forward(x: Tensor, y: Tensor, problem: Problem, path: Path, trust_y: bool) -> None:
@@ -249,9 +261,9 @@ def _check_forward(x: Tensor, y: Tensor, problem: Problem, path: Path, trust_y: 
     rmse = float(error.square().mean().sqrt())
     scale = max(float(y.square().mean().sqrt()), problem.gates.rmse)
     if rmse <= Y_TOLERANCE * scale:
-        log.info("%s: %d triples; y agrees with %s, RMSE %.2g.", path, len(x), problem.forward.name, rmse)
+        log.info("%s: %d pairs; y agrees with %s, RMSE %.2g.", path, len(x), problem.forward.name, rmse)
         return
     message = f"{path}: y differs from data.forward {problem.forward.name}, RMSE {rmse:.3g}"
     if not trust_y:
-        raise ValueError(f"{message}. Name the right function, or set data.trust_y=true if y carries noise.")
-    log.warning("%s; kept, since data.trust_y is true.", message)
+        raise UserError(f"{message}. Name the right function, or set data.source.trust_y=true if y carries noise.")
+    log.warning("%s; kept, since data.source.trust_y is true.", message)

@@ -1,5 +1,5 @@
-"""Generation of solutions with a trained model."""
+"""Generation of solutions with a trained model or any other sampler."""
 
-from cvae.generation.generate import Model, Plan, Solutions, Stage, generate
+from cvae.generation.generate import Plan, Solutions, Stage, generate
 
-__all__ = ["Model", "Plan", "Solutions", "Stage", "generate"]
+__all__ = ["Plan", "Solutions", "Stage", "generate"]

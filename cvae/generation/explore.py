@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cvae.problems import Check, Problem
-from cvae.problems.refinement import refine
-from cvae.seeds import stream
+from cvae.generation.refine import target_misfits
+from cvae.inversion import refine
+from cvae.metrics import Check
+from cvae.seeds import Purpose, stream
+from cvae.tasks import Problem
 
 #: least and largest disturbance, as a share of the range; spread evenly in its logarithm
 NEAR, FAR = 0.02, 0.5
@@ -21,7 +23,7 @@ class Explorer:
     results do not depend on how conditions are split.
 
     Args:
-        problem: gives f, range, directions and gates.
+        problem: gives f, space and gates.
         steps: Levenberg-Marquardt steps.
         seed: fixes everything.
         exact: whether to go for zero misfit, see :func:`cvae.generation.refine.refine_draws`.
@@ -29,37 +31,37 @@ class Explorer:
 
     def __init__(self, problem: Problem, steps: int, seed: int, exact: bool) -> None:
         self.problem, self.steps, self.exact = problem, steps, exact
-        self._which, self._scale, self._noise, self._target = (stream(seed, 14, kind) for kind in range(4))
+        streams = (stream(Purpose.EXPLORATION, seed, kind) for kind in range(4))
+        self._which, self._scale, self._noise, self._target = streams
 
     def __call__(self, x: Tensor, y: Tensor, check: Check, count: int) -> tuple[Tensor, int]:
         """``count`` further draws for each condition.
 
         Args:
-            x: draws ``(batch, draws, lines, points)``.
-            y: conditions ``(batch, conditions, points)``.
+            x: draws ``(batch, draws, *x_shape)``.
+            y: conditions ``(batch, *y_shape)``.
             check: of the draws; valid ones are disturbed if there are any.
             count: further draws for each condition.
 
         Returns:
-            The further draws ``(batch, count, lines, points)``, and how often f was evaluated on one solution.
+            The further draws ``(batch, count, *x_shape)``, and how often f was evaluated on one solution.
         """
-        geometry, batch = self.problem.geometry, len(x)
+        space, batch = self.problem.space, len(x)
         # a valid draw at random, or any where none is valid: the largest of random numbers, invalid ones set back
         lottery = torch.rand(batch, count, generator=self._which).to(x)
         order = check.valid.float().argsort(dim=1, descending=True, stable=True)
         candidates = torch.where(check.valid.any(1), check.valid.sum(1), x.shape[1])
         rank = (lottery * candidates.unsqueeze(1)).long().clamp_max(x.shape[1] - 1)
         chosen = order.gather(1, rank)
-        start = geometry.to_endpoints(x).gather(1, chosen[..., None, None].expand(-1, -1, geometry.lines, 2))
-        scale = NEAR * (FAR / NEAR) ** torch.rand(batch, count, 1, 1, generator=self._scale).to(x)
+        start = space.encode(x).gather(1, chosen.unsqueeze(-1).expand(-1, -1, space.parameters))
+        scale = NEAR * (FAR / NEAR) ** torch.rand(batch, count, 1, generator=self._scale).to(x)
         # by the inverse distribution function: torch.randn gives other numbers when asked for them in other portions
-        uniform = torch.rand(batch, count, geometry.lines, 2, generator=self._noise).clamp(1e-6, 1 - 1e-6)
-        noise = torch.special.ndtri(uniform).to(x)
-        start = geometry.project(start + scale * geometry.span * noise)
+        uniform = torch.rand(batch, count, space.parameters, generator=self._noise).clamp(1e-6, 1 - 1e-6)
+        start = space.project(start + scale * space.span(x) * torch.special.ndtri(uniform).to(x))
         target = None
         if not self.exact:
             # the widest solutions lie near the gate
             share = torch.rand(batch, count, generator=self._target).to(x) ** 0.25
-            target = (0.98 * self.problem.gates.rmse * share).flatten()
+            target = target_misfits(self.problem, share).flatten()
         refined = refine(self.problem, start.flatten(0, 1), y.repeat_interleave(count, 0), self.steps, target)
-        return geometry.to_lines(refined.endpoints).unflatten(0, (batch, count)), refined.evaluations
+        return space.decode(refined.theta).unflatten(0, (batch, count)), refined.evaluations

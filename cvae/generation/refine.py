@@ -5,14 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cvae.problems import Check, Problem
-from cvae.problems.refinement import CHUNK, refine
+from cvae.inversion import refine
+from cvae.metrics import Check
+from cvae.tasks import Problem
+
+#: how close to the gate a refined draw may come, so that rounding cannot put it on the wrong side
+SHORT_OF_GATE = 0.98
+
+
+def target_misfits(problem: Problem, share: Tensor) -> Tensor:
+    """Misfits short of the gate for shares in [0, 1], of the same shape."""
+    return SHORT_OF_GATE * problem.gates.rmse * share
 
 
 def refine_draws(
     problem: Problem, x: Tensor, y: Tensor, check: Check, steps: int, generator: torch.Generator, exact: bool
 ) -> tuple[Tensor, int]:
-    """Pull draws towards their condition by Levenberg-Marquardt on the endpoints.
+    """Pull draws towards their condition by Levenberg-Marquardt on the parameters.
 
     On a continuum (``exact=False``) valid draws are left alone, and the others are pulled only to a random misfit
     below the gate: pulling all to zero would shrink what they cover to the exact solutions. Where solutions are
@@ -20,9 +29,9 @@ def refine_draws(
     from different solutions. A draw that would become worse stays as it was.
 
     Args:
-        problem: gives f, range, directions and gates.
-        x: draws ``(batch, draws, lines, points)``.
-        y: conditions ``(batch, conditions, points)``.
+        problem: gives f, space and gates.
+        x: draws ``(batch, draws, *x_shape)``.
+        y: conditions ``(batch, *y_shape)``.
         check: of the draws.
         steps: Levenberg-Marquardt steps.
         generator: source of the random misfits.
@@ -34,24 +43,18 @@ def refine_draws(
     chosen = torch.ones_like(check.valid) if exact else ~check.valid
     if steps == 0 or not chosen.any():
         return x, 0
-    conditions, draws = chosen.nonzero(as_tuple=True)
+    condition, draw = chosen.nonzero(as_tuple=True)
     target = None
     if not exact:
-        # short of the gate itself, so that rounding cannot put a draw on the wrong side
-        share = torch.rand(len(draws), generator=generator, device=generator.device).to(x)
-        target = 0.98 * problem.gates.rmse * share
+        share = torch.rand(len(draw), generator=generator, device=generator.device).to(x)
+        target = target_misfits(problem, share)
+    before, wanted = x[condition, draw], y[condition]
+    refined = refine(problem, problem.space.encode(before), wanted, steps, target)
+    after = problem.space.decode(refined.theta)
+    # a draw may be valid though the space cannot represent it, as a bent line; what the space makes of it is taken
+    # only if it is no worse
+    still = problem.check(after.unsqueeze(1), wanted).valid[:, 0]
+    worse = check.valid[condition, draw] & (~still | (refined.misfit > check.misfit[condition, draw]))
     result = x.clone()
-    evaluations = 0
-    for start in range(0, len(draws), CHUNK):
-        part = slice(start, start + CHUNK)
-        condition, draw = conditions[part], draws[part]
-        before, wanted = x[condition, draw], y[condition]
-        goal = None if target is None else target[part]
-        refined = refine(problem, problem.geometry.to_endpoints(before), wanted, steps, goal)
-        after = problem.geometry.to_lines(refined.endpoints)
-        # a draw may be valid while bent; its straight version is taken only if it is no worse, and not a constant
-        still = problem.check(after.unsqueeze(1), wanted).valid[:, 0]
-        worse = check.valid[condition, draw] & (~still | (refined.misfit > check.misfit[condition, draw]))
-        result[condition, draw] = torch.where(worse[:, None, None], before, after)
-        evaluations += refined.evaluations + len(after)
-    return result, evaluations
+    result[condition, draw] = torch.where(worse.view(-1, *[1] * (before.dim() - 1)), before, after)
+    return result, refined.evaluations + len(after)

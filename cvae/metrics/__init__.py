@@ -1,26 +1,32 @@
 """Measures of generated solutions: a pure function and a torchmetrics Metric each."""
 
-from torchmetrics import MetricCollection
-
 from cvae.metrics.active_units import ActiveUnits, active_units
-from cvae.metrics.against_references import AgainstReferences
-from cvae.metrics.coverage import Coverage, coverage, raster
-from cvae.metrics.coverage_limit import greedy_cover
-from cvae.metrics.coverage_ratio import CoverageRatio, coverage_limit, coverage_ratio
-from cvae.metrics.envelope import Envelope, envelope
-from cvae.metrics.mode_recall import ModeRecall, mode_recall
-from cvae.metrics.pearson import Pearson, pearson
-from cvae.metrics.rmse import RMSE, rmse
-from cvae.metrics.score import Score, score
-from cvae.metrics.valid import Valid, valid_share
-from cvae.problems import Problem
+from cvae.metrics.choice import exchange, greedy_cover
+from cvae.metrics.draws import (
+    RMSE,
+    Coverage,
+    Envelope,
+    Pearson,
+    Score,
+    Valid,
+    coverage,
+    envelope,
+    hit_bins,
+    pearson,
+    rmse,
+    score,
+    valid_share,
+)
+from cvae.metrics.records import Check, Drawn
+from cvae.metrics.references import CoverageRatio, ModeRecall, coverage_limit, coverage_ratio, mode_hits
 
 __all__ = [
     "RMSE",
     "ActiveUnits",
-    "AgainstReferences",
+    "Check",
     "Coverage",
     "CoverageRatio",
+    "Drawn",
     "Envelope",
     "ModeRecall",
     "Pearson",
@@ -31,29 +37,12 @@ __all__ = [
     "coverage_limit",
     "coverage_ratio",
     "envelope",
+    "exchange",
     "greedy_cover",
-    "line_metrics",
-    "mode_recall",
+    "hit_bins",
+    "mode_hits",
     "pearson",
-    "raster",
     "rmse",
     "score",
     "valid_share",
 ]
-
-
-def line_metrics(problem: Problem) -> MetricCollection:
-    """All measures of draws that need nothing but the draws and their check."""
-    value_range = problem.geometry.range
-    # one compute group would be wrong: the measures differ in their update
-    return MetricCollection(
-        {
-            "score": Score(value_range),
-            "coverage": Coverage(value_range),
-            "envelope": Envelope(value_range),
-            "valid": Valid(),
-            "rmse": RMSE(),
-            "pearson": Pearson(),
-        },
-        compute_groups=False,
-    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from cvae.problems import Check
+from cvae.metrics.records import Drawn
 
 #: types of devices that have no double precision
 SINGLE_ONLY = {"mps"}
@@ -50,17 +50,23 @@ class RunningMean(Sums):
 class MeanOverConditions(RunningMean):
     """Mean over conditions of a per-condition measure.
 
-    A subclass gives :meth:`measure`. All measures are updated alike, with the draws and their check, so they work
-    in one :class:`torchmetrics.MetricCollection`.
+    A subclass gives :meth:`measure`. All measures are updated alike, by a :class:`~cvae.metrics.Drawn`, so they work in
+    one :class:`torchmetrics.MetricCollection`.
     """
 
     @abstractmethod
-    def measure(self, x: Tensor, check: Check) -> Tensor:
-        """Per-condition values ``(batch,)`` of draws ``(batch, draws, lines, points)`` and their check."""
+    def measure(self, drawn: Drawn) -> Tensor:
+        """Per-condition values ``(batch,)``."""
 
-    def update(self, x: Tensor, check: Check) -> None:
-        """Add conditions: draws ``(batch, draws, lines, points)`` and their :class:`~cvae.problems.Check`."""
-        if x.shape[:2] != check.valid.shape:
-            raise ValueError(f"{tuple(x.shape)} draws do not go with a check of {tuple(check.valid.shape)}.")
-        self.total += self.measure(x, check).to(self.total.dtype).sum()
-        self.count += len(x)
+    def update(self, drawn: Drawn) -> None:
+        """Add the draws of some conditions.
+
+        Raises:
+            ValueError: for a check of other draws.
+        """
+        if drawn.check is not None and drawn.x.shape[:2] != drawn.check.valid.shape:
+            raise ValueError(
+                f"{tuple(drawn.x.shape)} draws do not go with a check of {tuple(drawn.check.valid.shape)}."
+            )
+        self.total += self.measure(drawn).to(self.total.dtype).sum()
+        self.count += len(drawn.x)

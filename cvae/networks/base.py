@@ -1,4 +1,4 @@
-"""What the module asks of any network, and the Gaussian CVAE assembled from parts."""
+"""What a model asks of its network, and the Gaussian CVAE assembled from parts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, StandardNormal, gaussian, mutual_information
-from cvae.networks.trunks import ConditionScaler, Trunk
+from cvae.networks.latent import Gaussian, GaussianLatent, Latent, StandardNormal, gaussian, mutual_information
+from cvae.networks.scalers import Scaler
+from cvae.networks.trunks import Trunk
 
 
 class Reconstruction(NamedTuple):
     """What a network makes of a training batch.
 
     Attributes:
-        x: reconstructions ``(batch, samples, ...)``, one for each sample of the latent: a single one of a Gaussian
+        x: reconstructions ``(batch, samples, *x_shape)``, one for each sample of the latent: a single one of a Gaussian
             latent, and one for each k of an enumeration.
-        kl: KL of posterior and prior in nats, ``(batch, latent_dim)``; None where the samples are an enumeration of
-            a discrete latent, whose exact posterior the objective works out.
-        log_prior: ``log p(k|y)`` of each k of an enumeration, ``(batch, samples)``; None for a Gaussian latent.
+        latent: posterior and prior of the samples; owns the bound.
         code: a summary of the posterior, ``(batch, latent_dim)``: its mean, or the most likely k as a one-hot vector.
     """
 
     x: Tensor
-    kl: Tensor | None
-    log_prior: Tensor | None
+    latent: Latent
     code: Tensor
 
 
@@ -43,19 +41,20 @@ class LatentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
-        """Encode ``x`` ``(batch, ...)`` given ``y``, sample or enumerate the latent and decode."""
+        """Encode ``x`` ``(batch, *x_shape)`` given ``y`` ``(batch, *y_shape)``, sample or enumerate the latent and
+        decode."""
 
     @abstractmethod
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Decode draws from the prior.
 
         Args:
-            y: conditions ``(batch, ...)``.
+            y: conditions ``(batch, *y_shape)``.
             u: points in the unit cube ``(batch, draws, noise_dim)``; uniform ones give draws from ``p(x|y)``.
             temperature: above 1 the latent is spread wider than its prior, below 1 it is drawn in.
 
         Returns:
-            Solutions ``(batch, draws, ...)``.
+            Solutions ``(batch, draws, *x_shape)``.
         """
 
     @abstractmethod
@@ -74,11 +73,18 @@ class GaussianCVAE(LatentNetwork):
         decoder: ``(z, y) -> x``, with ``z`` ``(batch, samples, latent_dim)`` and ``x`` ``(batch, samples, ...)``.
         prior: ``y -> Gaussian``, with ``icdf(u, y) -> z``.
         latent_dim: size of ``z``.
-        scaler: from raw conditions ``(batch, conditions, points)`` to the features that all three see.
+        x_scaler: from solutions ``(batch, *x_shape)`` to what the encoder sees.
+        y_scaler: from conditions ``(batch, *y_shape)`` to the features that all three see.
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, prior: StandardNormal, latent_dim: int, scaler: nn.Module
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: StandardNormal,
+        latent_dim: int,
+        x_scaler: nn.Module,
+        y_scaler: nn.Module,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -86,25 +92,30 @@ class GaussianCVAE(LatentNetwork):
         self.prior = prior
         self.latent_dim = latent_dim
         self.noise_dim = latent_dim
-        self.scaler = scaler
+        self.x_scaler, self.y_scaler = x_scaler, y_scaler
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
-        if isinstance(self.scaler, ConditionScaler):
-            self.scaler.fit(y)
+        """Fit both scalers."""
+        for scaler, values in ((self.x_scaler, x), (self.y_scaler, y)):
+            if isinstance(scaler, Scaler):
+                scaler.fit(values)
 
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
-        features = self.scaler(y)
-        posterior: Gaussian = self.encoder(x, features)
+        """One sample of the posterior, decoded: ``(batch, 1, *x_shape)``."""
+        features = self.y_scaler(y)
+        posterior: Gaussian = self.encoder(self.x_scaler(x), features)
         prior: Gaussian = self.prior(features)
         x = self.decoder(posterior.sample(1), features)
-        return Reconstruction(x, posterior.kl(prior), None, posterior.mean)
+        return Reconstruction(x, GaussianLatent(posterior, prior), posterior.mean)
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
-        posterior: Gaussian = self.encoder(x, self.scaler(y))
+        """See :func:`cvae.networks.latent.mutual_information`."""
+        posterior: Gaussian = self.encoder(self.x_scaler(x), self.y_scaler(y))
         return mutual_information(posterior, posterior.sample(1)[:, 0])
 
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        features = self.scaler(y)
+        """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, latent_dim)``."""
+        features = self.y_scaler(y)
         return self.decoder(self.prior.icdf(u, features, temperature), features)
 
 
@@ -124,7 +135,7 @@ class Encoder(nn.Module):
         self.out = nn.Linear(trunk.width, 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor) -> Gaussian:
-        """``x`` ``(batch, lines, points)`` and features of y ``(batch, features)`` to the posterior."""
+        """``x`` ``(batch, ...)`` and features of y ``(batch, features)`` to the posterior."""
         inputs = x.flatten(1)
         if self.sees_y:
             inputs = torch.cat([inputs, y], dim=-1)

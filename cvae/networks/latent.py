@@ -1,9 +1,9 @@
-"""Distributions over the latent: diagonal Gaussians and the prior p(z|y)."""
+"""Distributions over the latent, and the bound that each kind of latent gives."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,62 @@ def mutual_information(posterior: Gaussian, z: Tensor) -> Tensor:
 def normal_icdf(u: Tensor) -> Tensor:
     """Uniform numbers in (0, 1) to standard normal ones, by the inverse distribution function."""
     return torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
+
+
+class Bound(NamedTuple):
+    """Per-sample bound, each ``(batch,)``: the total to be minimised, and the KL in nats; and the weight of each sample
+    of the latent in the reconstruction terms, ``(batch, samples)``, which sum to 1."""
+
+    total: Tensor
+    kl: Tensor
+    weights: Tensor
+
+
+class Latent(Protocol):
+    """Posterior and prior of the latent of a training batch."""
+
+    def bound(self, cost: Tensor, beta: float) -> Bound:
+        """Expected cost plus ``beta`` times the KL of posterior and prior.
+
+        Args:
+            cost: weighted reconstruction terms of each sample of the latent, ``(batch, samples)``.
+            beta: weight of the KL (Higgins et al. 2017); at least 0.
+        """
+
+
+class GaussianLatent(NamedTuple):
+    """A Gaussian posterior, of which the samples were drawn, and a Gaussian prior; each ``(batch, latent_dim)``."""
+
+    posterior: Gaussian
+    prior: Gaussian
+
+    def bound(self, cost: Tensor, beta: float) -> Bound:
+        """Mean cost of the samples plus ``beta * KL``."""
+        kl = self.posterior.kl(self.prior).sum(-1)
+        weights = torch.full_like(cost, 1 / cost.shape[1]).detach()
+        return Bound(cost.mean(1) + beta * kl, kl, weights)
+
+
+class EnumeratedLatent(NamedTuple):
+    """A discrete latent whose values were enumerated.
+
+    Attributes:
+        log_prior: ``log p(k|y)`` of each enumerated value, ``(batch, samples)``.
+    """
+
+    log_prior: Tensor
+
+    def bound(self, cost: Tensor, beta: float) -> Bound:
+        """``-beta log sum_k p(k|y) exp(-cost(k) / beta)``.
+
+        This is the bound at its best posterior, ``q(k) ~ p(k|y) exp(-cost(k) / beta)``.
+        """
+        temperature = max(beta, 1e-8)
+        energy = self.log_prior - cost / temperature
+        total = -temperature * torch.logsumexp(energy, dim=1)
+        log_q = energy.log_softmax(1).detach()
+        weights = log_q.exp()
+        return Bound(total, (weights * (log_q - self.log_prior.detach())).sum(1), weights)
 
 
 class StandardNormal(nn.Module):

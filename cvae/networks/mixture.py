@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from cvae.errors import UserError
 from cvae.networks.base import LatentNetwork, Reconstruction
 from cvae.networks.heads import Head
-from cvae.networks.trunks import ConditionScaler, Residual
+from cvae.networks.latent import EnumeratedLatent
+from cvae.networks.scalers import ConditionScaler
+from cvae.networks.trunks import Residual
 
 
 class CategoricalCVAE(LatentNetwork):
@@ -29,9 +35,9 @@ class CategoricalCVAE(LatentNetwork):
     def __init__(self, trunk: Residual, head: Head, components: int, enumerated: int, scaler: ConditionScaler) -> None:
         super().__init__()
         if components < 2:
-            raise ValueError(f"model.components is {components}; it must be at least 2.")
+            raise UserError(f"model.components is {components}; it must be at least 2.")
         if not 1 <= enumerated <= components:
-            raise ValueError(f"model.enumerated is {enumerated}; it must be between 1 and model.components.")
+            raise UserError(f"model.enumerated is {enumerated}; it must be between 1 and model.components.")
         self.trunk, self.head, self.scaler = trunk, head, scaler
         self.components, self.enumerated = components, enumerated
         self.latent_dim = components
@@ -46,6 +52,7 @@ class CategoricalCVAE(LatentNetwork):
         nn.init.zeros_(self.logits.bias)
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
+        """Fit the scaler of conditions."""
         self.scaler.fit(y)
 
     def components_of(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,20 +62,23 @@ class CategoricalCVAE(LatentNetwork):
         return raw, self.logits(features).log_softmax(-1)
 
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
+        """The components nearest to x ``(batch, *x_shape)``: ``(batch, enumerated, *x_shape)``."""
         raw, log_prior = self.components_of(y)
         with torch.no_grad():
             distance = self.head.squared_error(raw, x)
             nearest = distance.topk(self.enumerated, dim=1, largest=False).indices
         chosen = raw.gather(1, nearest.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
         code = torch.zeros_like(log_prior).scatter(1, nearest[:, :1], 1.0)
-        return Reconstruction(self.head(chosen), None, log_prior.gather(1, nearest), code)
+        return Reconstruction(self.head(chosen), EnumeratedLatent(log_prior.gather(1, nearest)), code)
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
+        """Entropy of the component that is nearest, over the batch, in nats."""
         # each sample has one k that is nearest by far, so the information is the entropy of k over the batch
         share = self.reconstruct(x, y).code.mean(0)
         return -(share * share.clamp_min(1e-12).log()).sum()
 
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, 1)``."""
         raw, log_prior = self.components_of(y)
         if temperature != 1:
             log_prior = (log_prior / temperature).log_softmax(-1)
@@ -81,22 +91,19 @@ class CategoricalCVAE(LatentNetwork):
 
 
 def mixture(
-    points: int,
-    conditions: int,
-    components: int,
-    enumerated: int,
-    width: int,
-    blocks: int,
-    head: Head,
+    y_shape: Sequence[int], components: int, enumerated: int, width: int, blocks: int, head: Head
 ) -> CategoricalCVAE:
     """A categorical CVAE over a residual perceptron.
 
     Args:
-        points, conditions: shape ``(conditions, points)`` of a condition.
+        y_shape: shape of a condition.
         components: number of values of the latent.
         enumerated: components that enter the bound for one sample.
         width, blocks: size of the perceptron.
         head: output head.
+
+    Raises:
+        UserError: for sizes that make no sense.
     """
-    trunk = Residual(conditions * points, width, blocks)
-    return CategoricalCVAE(trunk, head, components, enumerated, ConditionScaler(conditions))
+    trunk = Residual(math.prod(y_shape), width, blocks)
+    return CategoricalCVAE(trunk, head, components, enumerated, ConditionScaler(tuple(y_shape)))

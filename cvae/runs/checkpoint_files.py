@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from cvae.callbacks.continuation import KEY
 from cvae.files import replacing
+from cvae.runs.continuation import KEY
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint whole or not at all."""
         # in memory first: torch turns a full disk into an error that does not say so
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from cvae.config import digest, flatten
-from cvae.errors import innermost
+from cvae.errors import UserError, innermost
 from cvae.files import write_json
 
 RESULT = "result.json"
 LAST = Path("checkpoints", "last.ckpt")
 #: all that a run writes into its folder beside its log
-WRITTEN = (RESULT, "config.yaml", "overrides.json", "checkpoints", "csv", "tensorboard")
+WRITTEN = (RESULT, "config.yaml", "checkpoints", "csv", "tensorboard")
 
 #: entries that decide where and how fast a result is found, not which
 INDECISIVE = ("run_dir", "threads", "logger", "data.cache", "callbacks.progress", "callbacks.figures")
@@ -28,7 +28,7 @@ FINISHED, RUNNING, FAILED = "finished", "running", "failed"
 SHOWN_DIFFERENCES = 6
 
 
-class FolderTakenError(ValueError):
+class FolderTakenError(UserError):
     """A folder that holds another run."""
 
 
@@ -63,7 +63,7 @@ def read(run_dir: Path) -> dict[str, Any] | None:
     """The record ``result.json`` of a folder; None if there is none.
 
     Raises:
-        ValueError: if it cannot be read.
+        UserError: if it cannot be read.
     """
     path = run_dir / RESULT
     try:
@@ -71,9 +71,9 @@ def read(run_dir: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}).") from None
+        raise UserError(f"{path}: cannot be read ({error}).") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds no record of a run.")
+        raise UserError(f"{path}: holds no record of a run.")
     return found
 
 

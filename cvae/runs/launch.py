@@ -2,13 +2,11 @@
 
 Lightning's own subprocess launcher starts the script again with the words of the command line. Under a Hydra multirun
 that starts the whole sweep again in every process, and under a single run it makes further output folders. Here the
-processes get the one config that is already composed, from the run's folder, and Hydra is not involved again.
+processes read the settled config from the run's folder, and Hydra is not involved again.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import os
 import subprocess
@@ -20,19 +18,18 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from cvae.checks import check_numbers
-from cvae.errors import clear_disk_errors, user_message
+from cvae.errors import UserError, clear_disk_errors, user_message
 from cvae.files import replacing
 from cvae.runs import folder
 from cvae.runs.checkpoint_files import resumable
 from cvae.runs.locks import locked
 from cvae.runs.ranks import rank, started, started_together
-from cvae.training import build, settings_of, train
+from cvae.runs.settle import settle
+from cvae.runs.train import build, build_callbacks, generation_plan, settings_of, train
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
-OVERRIDES = "overrides.json"
 #: tells the processes that are started which one to end with
 STARTER = "CVAE_STARTER"
 
@@ -50,7 +47,7 @@ def run(
     from its last epoch.
 
     Args:
-        cfg: the composed config; it is not changed.
+        cfg: the composed config, which is settled first (:func:`cvae.runs.settle.settle`); it is not changed.
         run_dir: the run's own folder; this process holds it until the end.
         overrides: what the user changed, for the record.
         callbacks: further ones, beside those of the config; for one process only.
@@ -60,31 +57,27 @@ def run(
         The value of ``cfg.optimized_metric`` for the model that was kept.
 
     Raises:
-        ChildProcessError: if one of several processes fails.
         cvae.errors.DiskError: if the disk is full or cannot be written to.
         cvae.runs.locks.FolderInUseError: if another process works in ``run_dir``.
         cvae.runs.folder.FolderTakenError: if ``run_dir`` holds a run with another config.
-        ValueError: for a config that makes no sense, and for ``callbacks`` with several processes, which get plain
-            data only.
+        UserError: for a config that makes no sense, for ``callbacks`` with several processes, which get plain data
+            only, and if one of several processes fails.
     """
-    check_numbers(cfg)
-    cfg = copy.deepcopy(cfg)
+    cfg = settle(cfg)
     with clear_disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
             # the other processes would only repeat the first one, which holds the folder and writes to it
             logging.getLogger().setLevel(logging.WARNING)
-            return _continue(cfg, run_dir, overrides, callbacks, None)
-        with locked(run_dir) as lock:
+            return _continue(cfg, run_dir, overrides, callbacks)
+        with locked(run_dir):
             if replace and not folder.is_free_for(run_dir, folder.identify(settings_of(cfg))):
                 folder.clear(run_dir)
-            return _continue(cfg, run_dir, overrides, callbacks, lock)
+            return _continue(cfg, run_dir, overrides, callbacks)
 
 
-def _continue(
-    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callbacks: Sequence[Callback], lock: int | None
-) -> float:
-    """Do what is left to do of a run."""
+def _continue(cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callbacks: Sequence[Callback]) -> float:
+    """Do what is left to do of a run with a settled config."""
     config_hash = folder.identify(settings_of(cfg))
     reached = folder.finished_value(run_dir, config_hash)
     if reached is not None:
@@ -92,7 +85,6 @@ def _continue(
         log.info("%s: finished already (%s %.4g), skipped.", run_dir, metric, reached)
         return reached
     if not folder.is_free_for(run_dir, config_hash):
-        build(cfg)
         raise folder.taken(run_dir, settings_of(cfg))
     start = folder.Start(config_hash, resumable(run_dir / folder.LAST))
     if start.checkpoint is not None:
@@ -102,11 +94,18 @@ def _continue(
         folder.clear(run_dir)
     processes = wanted_processes(cfg)
     if processes > 1 and callbacks:
-        raise ValueError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
+        raise UserError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
     try:
+        if rank() == 0:
+            # here first, so that a mistake in the config is told before anything is written or another process starts
+            generation_plan(cfg)
+            build(cfg)
+            build_callbacks(cfg, run_dir)
+            with replacing(run_dir / CONFIG) as temporary:
+                temporary.write_text(OmegaConf.to_yaml(cfg))
         if processes > 1:
-            return _train_in_processes(cfg, run_dir, overrides, start, processes, lock)
-        return train(cfg, run_dir, overrides, callbacks, start)
+            return _train_in_processes(cfg, run_dir, overrides, start, processes)
+        return train(cfg, run_dir, start, overrides, callbacks)
     except Exception as error:
         if rank() == 0:
             record_failure(run_dir, error)
@@ -129,24 +128,15 @@ def record_failure(run_dir: Path, error: Exception) -> None:
 
 
 def _train_in_processes(
-    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: folder.Start, processes: int, lock: int | None
+    cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: folder.Start, processes: int
 ) -> float:
-    # here first, so that a mistake in the config is reported once and in full before any process starts
-    build(cfg)
     folder.mark_running(run_dir, start, settings_of(cfg), overrides)
-    for name, text in ((CONFIG, OmegaConf.to_yaml(cfg)), (OVERRIDES, json.dumps(overrides or []))):
-        with replacing(run_dir / name) as temporary:
-            temporary.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid())}
-    done = subprocess.run(
-        [*command, "-m", "cvae.runs.worker", str(run_dir)],
-        # torchrun holds the folder too, until its processes have noticed that this one was killed
-        env=environment, check=False, pass_fds=() if lock is None else (lock,),
-    )  # fmt: skip
+    done = subprocess.run([*command, "-m", "cvae.runs.worker", str(run_dir)], env=environment, check=False)
     record = folder.read(run_dir) or {}
     if done.returncode != 0 or record.get("status") != folder.FINISHED:
-        raise ChildProcessError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
+        raise UserError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
     value: float = record["value"]
     return value
 
@@ -155,20 +145,20 @@ def wanted_processes(cfg: DictConfig) -> int:
     """Processes to start here; 1 if someone (torchrun, srun) has started them already.
 
     Raises:
-        ValueError: if those that were started are not as many as the trainer's config names.
+        UserError: if those that were started are not as many as the trainer's config names.
     """
     trainer, devices = cfg.trainer, _devices(cfg)
     machines = trainer.get("num_nodes", 1)
     if started_together():
         if started() != devices * machines:
-            raise ValueError(
+            raise UserError(
                 f"{started()} processes were started together, but the trainer asks for {devices * machines}: "
                 f"trainer.devices={devices} on each of trainer.num_nodes={machines} machines. "
                 "trainer=ddp (ddp_cpu without GPUs) has both entries."
             )
         return 1
     if machines > 1:
-        raise ValueError(
+        raise UserError(
             f"trainer.num_nodes is {machines}, but this process was started alone; start one for each device on each "
             "machine, with srun or torchrun (docs/sweeps.md shows how)."
         )

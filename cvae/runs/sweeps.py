@@ -12,7 +12,8 @@ from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - a launcher may start jobs in processes that import this alone
+import cvae.config
+import cvae.runs.names  # noqa: F401 - a launcher may start jobs in processes that import this alone
 from cvae.errors import DiskError, check_writable, user_message
 from cvae.runs.folder import FAILED, mark_failed, read
 
@@ -69,16 +70,17 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show all runs in the sweep's folder, and end with status 1 if one has failed."""
-        from cvae.comparison import print_table, read_runs, tabulate
+        from cvae.runs.compare import print_tables, read_runs, summarize
 
         folder = Path(config.hydra.sweep.dir)
-        found = read_runs(folder)
-        print_table(tabulate(found), str(folder))
+        runs = read_runs(folder)
+        print_tables(runs, summarize(runs), str(folder))
         print(f"again, as a file and a picture: python scripts/compare.py dir={folder}")
-        failed = [run for run in found if run.status == FAILED]
-        if failed:
+        statuses = list(runs.about["status"])
+        if FAILED in statuses:
             # Hydra turns exceptions of callbacks into warnings, but lets this one through
-            raise SystemExit(f"{len(failed)} of {len(found)} jobs failed; give the same command again to repeat them.")
+            failed = f"{statuses.count(FAILED)} of {len(statuses)} jobs failed"
+            raise SystemExit(f"{failed}; give the same command again to repeat them.")
 
 
 def _check(folder: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cvae.runs import folder
 from cvae.runs.checkpoint_files import resumable
-from cvae.runs.launch import CONFIG, OVERRIDES, STARTER, record_failure
+from cvae.runs.launch import CONFIG, STARTER, record_failure
 from cvae.runs.ranks import rank
-from cvae.training import train
+from cvae.runs.train import train
 
 LOG = "train.log"
 
@@ -31,7 +30,7 @@ def main() -> None:
     record = folder.read(run_dir) or {}
     start = folder.Start(record["config_hash"], resumable(run_dir / folder.LAST))
     try:
-        train(cfg, run_dir, json.loads((run_dir / OVERRIDES).read_text()), start=start)
+        train(cfg, run_dir, start, record["overrides"])
     except Exception as error:
         if rank() == 0:
             record_failure(run_dir, error)

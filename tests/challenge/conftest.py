@@ -1,35 +1,41 @@
-"""One small training run, made once and shared."""
+"""A checkpoint with the record of its run, as training leaves them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+import torch
+from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - registers the resolvers that the configs use
-from cvae.training import train
+from cvae import CVAE
+from cvae.data import simulate
+from cvae.files import write_json
+from cvae.models.checkpoints import FORMAT, KEY
+from cvae.runs.settle import settle
+from cvae.runs.train import build, settings_of
 
-ROOT = Path(__file__).resolve().parents[2]
+
+@pytest.fixture
+def untrained(shipped: Callable[..., DictConfig]) -> Callable[..., CVAE]:
+    """Makes models with random weights that know the scale of their data: ``untrained("model=dense")``."""
+
+    def make(*overrides: str) -> CVAE:
+        model = build(settle(shipped(*overrides)))[1].eval()
+        model.network.fit_scale(*simulate(model.problem, 200, torch.Generator().manual_seed(0)))
+        return model
+
+    return make
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the shipped dense model, trained for one epoch."""
-    run = tmp_path_factory.mktemp("run")
-    overrides = [
-        "data.source.train=2000",
-        "data.source.validation=100",
-        "data.source.test=100",
-        "data.evaluation.validation=2",
-        "++data.evaluation.references=0",
-        "model=dense",
-        "trainer.max_epochs=1",
-        "test=false",
-        "~callbacks.progress",
-        "~callbacks.figures",
-    ]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", overrides=overrides)
-    train(cfg, run)
-    return run / "checkpoints" / "best.ckpt"
+@pytest.fixture
+def checkpoint(shipped: Callable[..., DictConfig], tmp_path: Path) -> Path:
+    """``run/checkpoints/best.ckpt`` of a dense model, beside the ``result.json`` of its run."""
+    cfg = settle(shipped("model=dense", "model.hidden=[16]"))
+    model = build(cfg)[1]
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({KEY: {"format": FORMAT, "config": model.config}, "state_dict": model.state_dict()}, path)
+    write_json(tmp_path / "run" / "result.json", {"config": settings_of(cfg)})
+    return path

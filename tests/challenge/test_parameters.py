@@ -12,13 +12,12 @@ from torch import Tensor
 
 from cvae import CVAE
 from cvae.challenge.parameters import encode, hyperparameters
-from cvae.challenge.standalone import decode
+from cvae.challenge.standalone import tensor_from
 
 
-def test_hyperparameters_come_from_the_run(checkpoint: Path, tmp_path: Path) -> None:
-    model = CVAE.load(checkpoint)
+def test_hyperparameters_come_from_the_run(checkpoint: Path) -> None:
     config = json.loads((checkpoint.parent.parent / "result.json").read_text())["config"]
-    found = hyperparameters(model, checkpoint)
+    found = hyperparameters(CVAE.load(checkpoint), checkpoint)
     assert found["lr"] == config["optimizer"]["lr"]
     assert found["batch_size"] == config["data"]["batch_size"]
     assert found["max_epochs"] == 1
@@ -29,10 +28,12 @@ def test_hyperparameters_come_from_the_run(checkpoint: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"config": {"model": {}, "loss": {}}}'])
-def test_hyperparameters_without_a_record_are_null(checkpoint: Path, tmp_path: Path, content: str | None) -> None:
+def test_hyperparameters_without_a_record_are_null(checkpoint: Path, content: str | None) -> None:
+    record = checkpoint.parent.parent / "result.json"
+    record.unlink()
     if content is not None:
-        (tmp_path / "result.json").write_text(content)
-    found = hyperparameters(CVAE.load(checkpoint), tmp_path / "checkpoints" / "best.ckpt")
+        record.write_text(content)
+    found = hyperparameters(CVAE.load(checkpoint), checkpoint)
     assert [found[name] for name in ("lr", "batch_size", "max_epochs")] == [None] * 3
     assert None not in [found[name] for name in ("beta", "wx", "wy", "latent_dim")]
 
@@ -47,8 +48,7 @@ def test_hyperparameters_without_a_record_are_null(checkpoint: Path, tmp_path: P
     ],
 )
 def test_weights_survive_text_exactly(tensor: Tensor) -> None:
-    content = encode(tensor)
-    back = decode(yaml.safe_load(json.dumps(content)))
+    back = tensor_from(yaml.safe_load(json.dumps(encode(tensor))))
     assert back.dtype == tensor.dtype
     assert torch.equal(back, tensor)
     assert back.shape == tensor.shape

@@ -1,38 +1,39 @@
-"""One file from several modules: what is needed, in a working order, and nothing else."""
+"""One file from several modules: each whole, in a working order, and without what it may not use."""
 
 from __future__ import annotations
 
+import ast
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cvae.challenge.source import Collector, Name, standalone_source
+import cvae.networks
+from cvae.challenge.source import check_names, standalone_source
+from cvae.models.checkpoints import ALLOWED_TARGETS
 
 FIRST = '''"""A module."""
 from __future__ import annotations
 import math
-import numpy as np
-from torch import Tensor
+from torch import (
+    Tensor,
+    nn,
+)
 
 # a limit
-# in two lines
 LIMIT, OTHER = 3, 4
 
-def unused() -> float:
-    return np.pi
-
 def helper(x: float) -> float:
-    """See :func:`house.second.main`."""
     return math.floor(x) + LIMIT
 
 class Base:
     pass
 '''
-SECOND = """from __future__ import annotations
-from house import helper
+SECOND = """from house import helper
 from house.first import Base
+from cvae.networks.latent import LOG_VAR_LIMIT
 
 class Part(Base):
     def value(self) -> float:
@@ -42,7 +43,10 @@ def later() -> float:
     return helper(1.5)
 
 def main() -> float:
-    return Part().value()
+    return Part().value() + LOG_VAR_LIMIT
+
+if __name__ == "__main__":
+    raise RuntimeError("this is no script")
 """
 
 
@@ -60,37 +64,53 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_the_file_holds_what_is_needed_and_runs(house: Path) -> None:
-    source = standalone_source(["house.second.main"], [], "Title.", "RESULT = main()")
-    space: dict[str, object] = {}
+def test_modules_of_a_user_are_copied_whole_and_run(house: Path) -> None:
+    source = standalone_source(["house.second.main", "torch.nn.Identity"], "Title.", "RESULT = main()")
+    space: dict[str, object] = {"__name__": "__main__"}
     exec(compile(source, "standalone", "exec"), space)
-    assert space["RESULT"] == 4
-    assert space["TARGETS"] == {"house.second.main": space["main"]}
-    assert "# a limit\n# in two lines\nLIMIT, OTHER = 3, 4" in source
-    assert "See ``main``." in source
-    for absent in ("unused", "numpy", "Tensor", "import house", "from house"):
+    assert space["RESULT"] == 16
+    assert space["TARGETS"]["house.second.main"] is space["main"]  # type: ignore[index]
+    assert "# a limit\nLIMIT, OTHER = 3, 4" in source
+    for absent in ("import house", "from house", "import cvae", "from cvae"):
         assert absent not in source
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("def wanted(): return np.pi\nimport numpy as np", "'np' needs numpy"),
-        ("from .first import helper\ndef wanted(): return helper(1)", "relative import"),
-        ("from house.first import helper as other\ndef wanted(): return other(1)", "imported as they are"),
-        ("import house.first\ndef wanted(): return house.first.helper(1)", "imported as they are"),
-        ("from house.second import main\nclass Base: pass\ndef wanted(): return main(), Base", "both define 'Base'"),
-        ("", "has no 'wanted'"),
+        ("import numpy as np\ndef wanted(): return np.pi", r"house\.third: has `import numpy as np`"),
+        ("from .first import helper\ndef wanted(): return helper(1)", "has `from .first import helper`"),
+        ("from house.first import helper as other\ndef wanted(): return other(1)", "helper as other`"),
+        ("import house.first\ndef wanted(): return house.first.helper(1)", "has `import house.first`"),
+        ("from cvae.tasks import Lines\ndef wanted(): return Lines", r"cvae\.\S+: has `"),
+        ("class Head: pass\ndef wanted(): return Head", "house.third and cvae.networks.heads both define 'Head'"),
     ],
 )
 def test_what_cannot_stand_alone_is_refused(house: Path, line: str, message: str) -> None:
     (house / "third.py").write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
-        Collector(["house"]).add("house.third", "wanted")
+        standalone_source(["house.third.wanted"], "Title.", "")
 
 
-def test_roots_of_the_project_are_found_through_its_packages() -> None:
-    collector = Collector()
-    collector.add("cvae.networks", "StandardNormal")
-    assert Name("cvae.networks.latent", "StandardNormal") in collector.needed
-    assert {name.module for name in collector.needed} == {"cvae.networks.latent"}
+def test_no_two_modules_of_a_bundle_define_one_name() -> None:
+    folder = Path(cvae.networks.__file__).parent
+    names = [f"cvae.networks.{module.name}" for module in pkgutil.iter_modules([str(folder)])]
+    names += ["cvae.sampling", "cvae.tasks.space", "cvae.tasks.lines", "cvae.tasks.box", "cvae.challenge.standalone"]
+    root = folder.parents[1]
+    texts = {name: (root / f"{name.replace('.', '/')}.py").read_text() for name in names}
+    check_names(texts)
+    with pytest.raises(ValueError, match=r"cvae\.sampling and mine both define 'chunks'"):
+        check_names(texts | {"mine": "chunks = 3"})
+
+
+def test_everything_that_a_checkpoint_may_name_for_its_network_fits_into_one_file() -> None:
+    networks = [name for name in ALLOWED_TARGETS if name.startswith("cvae.networks")]
+    targets = sorted([*networks, "cvae.tasks.Lines", "cvae.tasks.Box"])
+    source = standalone_source(targets, "Title.", "")
+    tops = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert tops - sys.stdlib_module_names == {"torch", "yaml"}

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pytest
 from hydra import compose, initialize_config_dir
 
-from cvae.training import train
+import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
+from cvae.runs.launch import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,9 +25,13 @@ TINY = (
     "data.batch_size=64",
     "data.evaluation.validation=5",
     "data.evaluation.test=7",
-    "generation.count=6",
+    "generation.draws=6",
     "trainer.max_epochs=2",
 )
+
+
+#: vectors instead of lines
+VECTORS = ("data=vector", "data.bounds=[[-1,1],[0,2]]", "data.forward=[x0 * x1]", "data.gates.rmse=0.1")
 
 
 class Run(NamedTuple):
@@ -52,13 +57,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Run:
     overrides = [*TINY, "callbacks.figures.every_epochs=1", "seed=3"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", overrides=overrides)
-    return Run(folder, overrides, train(cfg, folder, overrides))
+    return Run(folder, overrides, run(cfg, folder, overrides))
 
 
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides for tiny runs."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def vectors() -> tuple[str, ...]:
+    """Overrides for tiny runs on vectors."""
+    return (*TINY, *VECTORS)
 
 
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
@@ -68,7 +79,7 @@ CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 def command_line() -> CommandLine:
     """Runs ``python train.py ...`` in the checkout, in a process of its own."""
 
-    def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def call(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         # one thread each, so that processes do not wait for one another on few cores
         env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
         return subprocess.run(
@@ -76,7 +87,7 @@ def command_line() -> CommandLine:
             cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
 
-    return run
+    return call
 
 
 @pytest.fixture

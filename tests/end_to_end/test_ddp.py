@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 from lightning import Trainer
+from omegaconf import OmegaConf
 
 from cvae import CVAE
-from cvae.training import quiet
+from cvae.runs.folder import identify
+from cvae.runs.train import quiet, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,16 +30,25 @@ def start(command: Sequence[str], words: Sequence[str], cwd: Path, **variables: 
     return subprocess.Popen([*command, str(ROOT / "train.py"), *words], cwd=cwd, env=environment, **pipes)
 
 
-@pytest.fixture(scope="module")
-def started_here(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_processes(words: Sequence[str], folder: Path) -> Path:
     """The folder of a run of two processes."""
-    folder = tmp_path_factory.mktemp("ddp")
-    process = start([sys.executable], [*tiny, "trainer=ddp_cpu", "hydra.run.dir=run"], folder)
+    process = start([sys.executable], [*words, "trainer=ddp_cpu", "hydra.run.dir=run"], folder)
     said = process.communicate(timeout=300)[0]
     assert process.returncode == 0, said
     assert said.count("TensorBoard:") == 1
+    assert said.count("the solutions of one y form") == 1
     assert [path.name for path in folder.iterdir()] == ["run"]
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def started_here(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_processes(tiny, tmp_path_factory.mktemp("ddp"))
+
+
+@pytest.fixture(scope="module")
+def vectors_here(vectors: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_processes(vectors, tmp_path_factory.mktemp("ddp"))
 
 
 def measures_of(run_dir: Path) -> dict[str, float]:
@@ -47,9 +58,13 @@ def measures_of(run_dir: Path) -> dict[str, float]:
     return result["measures"]
 
 
-def test_two_processes_measure_like_one(started_here: Path, tmp_path: Path) -> None:
-    result = json.loads((started_here / "result.json").read_text())
-    model = CVAE.load(started_here / result["checkpoint"])
+@pytest.mark.parametrize("run", ["started_here", pytest.param("vectors_here", marks=pytest.mark.slow)])
+def test_two_processes_measure_like_one(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run_dir = request.getfixturevalue(run)
+    result = json.loads((run_dir / "result.json").read_text())
+    # they read what the first process has settled
+    assert identify(settings_of(OmegaConf.load(run_dir / "config.yaml"))) == result["config_hash"]
+    model = CVAE.load(run_dir / result["checkpoint"])
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
     data = instantiate(result["config"]["data"])
     with quiet():
@@ -105,7 +120,7 @@ def by_srun(number: int, port: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable], {**step, **size, **place, "MASTER_PORT": port}
 
 
-@pytest.mark.parametrize("launcher", [by_torchrun, by_srun])
+@pytest.mark.parametrize("launcher", [by_torchrun, pytest.param(by_srun, marks=pytest.mark.slow)])
 def test_processes_started_on_two_machines_share_one_folder_and_train_alike(
     launcher: Callable[[int, str], tuple[list[str], dict[str, str]]],
     started_here: Path,

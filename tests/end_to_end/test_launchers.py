@@ -13,11 +13,11 @@ LAUNCHERS = pytest.mark.parametrize(
     ("launcher", "beside"),
     [
         (("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), set()),
-        (("hydra/launcher=submitit_local",), {".submitit"}),
+        pytest.param(("hydra/launcher=submitit_local",), {".submitit"}, marks=pytest.mark.slow),
     ],
     ids=["joblib", "submitit"],
 )
-LOSSES = ["cvae.losses.huber", "cvae.losses.mse"]
+LOSSES = ["cvae.losses.huber", "cvae.losses.squared"]
 
 
 def results(sweep_dir: Path, beside: set[str]) -> dict[str, dict[str, Any]]:
@@ -29,7 +29,7 @@ def results(sweep_dir: Path, beside: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def losses(found: dict[str, dict[str, Any]]) -> list[str]:
-    return sorted(result["config"]["loss"]["elementwise"]["_target_"] for result in found.values())
+    return sorted(result["config"]["loss"]["likelihood"]["_target_"] for result in found.values())
 
 
 @LAUNCHERS

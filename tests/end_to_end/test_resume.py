@@ -26,14 +26,20 @@ from cvae.runs.locks import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 #: four epochs of two steps, with what a resumed run could get wrong: noise of the posterior, fresh data, a schedule
-OVERRIDES = ("trainer.max_epochs=4", "data.fresh=true", "~callbacks.progress", "loss.warmup_steps=5", "model=dense")
+OVERRIDES = (
+    "trainer.max_epochs=4",
+    "data.fresh=true",
+    "~callbacks.progress",
+    "loss.beta_schedule.warmup_steps=5",
+    "model=dense",
+)
 #: kills its own process in the second step of the third epoch
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hydra import compose, initialize_config_dir
 from lightning import Callback
-import cvae.config
+import cvae.runs.names
 from cvae.runs.launch import run
 
 class Kill(Callback):
@@ -47,13 +53,14 @@ run(cfg, Path(sys.argv[2]), sys.argv[3:], [Kill()])
 """
 
 
+def train_config(overrides: Sequence[str]) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", overrides=[*overrides])
+
+
 @pytest.fixture
 def composed(tiny: Sequence[str]) -> Callable[..., DictConfig]:
-    def make(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose("train", overrides=[*tiny, *OVERRIDES, *overrides])
-
-    return make
+    return lambda *overrides: train_config([*tiny, *OVERRIDES, *overrides])
 
 
 class Stop(Callback):
@@ -93,19 +100,32 @@ def assert_same_run(one: Path, other: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory, own_cache: None, tiny: Sequence[str]) -> Path:
     """The run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        run(compose("train", overrides=[*tiny, *OVERRIDES]), folder)
+    run(train_config([*tiny, *OVERRIDES]), folder)
     return folder
 
 
-def test_a_killed_run_ends_with_the_same_weights(composed: Any, tiny: Any, whole: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, str(ROOT / "conf"), str(tmp_path), *tiny, *OVERRIDES]
-    killed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture(scope="module")
+def whole_vectors(tmp_path_factory: pytest.TempPathFactory, own_cache: None, vectors: Sequence[str]) -> Path:
+    """The run on vectors that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(train_config([*vectors, *OVERRIDES]), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("unbroken", "words"), [("whole", "tiny"), pytest.param("whole_vectors", "vectors", marks=pytest.mark.slow)]
+)
+def test_a_killed_run_ends_with_the_same_weights(
+    unbroken: str, words: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    whole, small = request.getfixturevalue(unbroken), request.getfixturevalue(words)
+    command = [sys.executable, "-c", KILLED, str(ROOT / "conf"), str(tmp_path), *small, *OVERRIDES]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert result(tmp_path)["status"] == "running"
     assert (tmp_path / LOCK).exists()
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
-    value = run(composed(), tmp_path)
+    value = run(train_config([*small, *OVERRIDES]), tmp_path)
     assert_same_run(whole, tmp_path)
     found = result(tmp_path)
     assert (found["status"], found["value"], found["resumed"]) == ("finished", value, [2])
@@ -123,6 +143,9 @@ def test_a_run_that_failed_goes_on_when_it_is_given_again(
     found = result(folder)
     assert (found["status"], found["error"]) == ("failed", "RuntimeError: power cut")
     assert "Traceback" in found["stack"]
+    if done:
+        # a folder may be moved meanwhile
+        folder = folder.rename(tmp_path / "moved")
     run(composed(), folder)
     assert_same_run(whole, folder)
     assert result(folder)["resumed"] == ([done] if done else [])

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cvae import CVAE
-from cvae.training import train
+from cvae.runs.launch import run
 
 STEPS_PER_EPOCH = 2
 
@@ -38,7 +39,8 @@ def test_everything_lies_in_the_runs_folder(finished: Any) -> None:
     found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*") if path.is_file()}
     events = {name for name in found if Path(name).name.startswith("events.out.tfevents.")}
     assert found - events == {
-        "result.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv", "tensorboard/hparams.yaml",
+        "result.json", "config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv",
+        "tensorboard/hparams.yaml",
     }  # fmt: skip
     assert {Path(name).parent.as_posix() for name in events} == {"tensorboard"}
 
@@ -56,6 +58,16 @@ def test_the_result_is_complete(finished: Any, result: dict[str, Any]) -> None:
             assert math.isfinite(result["measures"][f"{stage}/{name}"]), f"{stage}/{name}"
 
 
+def test_the_config_is_complete(finished: Any, result: dict[str, Any]) -> None:
+    written = OmegaConf.load(finished.folder / "config.yaml")
+    assert OmegaConf.is_missing(written, "run_dir")
+    text = (finished.folder / "config.yaml").read_text()
+    assert text.count("${") == text.count("${run_dir}") == 4
+    written.run_dir = "."
+    content = OmegaConf.to_container(written, resolve=True, throw_on_missing=True)
+    assert {key: value for key, value in content.items() if key != "run_dir"} == result["config"]
+
+
 def test_the_result_names_no_folder_so_that_equal_runs_have_equal_hashes(finished: Any, result: dict[str, Any]) -> None:
     assert str(finished.folder) not in json.dumps(result["config"])
 
@@ -67,9 +79,9 @@ def test_checkpoints_hold_plain_data_only(finished: Any) -> None:
 
 def test_a_checkpoint_alone_gives_the_model(finished: Any, result: dict[str, Any]) -> None:
     model = CVAE.load(finished.folder / result["checkpoint"])
-    y = torch.rand(3, model.problem.forward.conditions, model.problem.geometry.points)
+    y = torch.rand(3, *model.task.y_shape)
     x = model.draw(y, 4, torch.Generator().manual_seed(0))
-    assert x.shape == (3, 4, model.problem.geometry.lines, model.problem.geometry.points)
+    assert x.shape == (3, 4, *model.task.x_shape) == (3, 4, 2, 50)
 
 
 def test_tensorboard_has_one_value_of_each_measure_per_epoch(board: EventAccumulator) -> None:
@@ -104,7 +116,7 @@ def test_the_csv_log_has_the_same_values(finished: Any, board: EventAccumulator)
 def test_the_same_seed_gives_the_same_measures(shipped: Any, finished: Any, tmp_path: Path) -> None:
     measures = []
     for number in range(2):
-        train(shipped("seed=5", "test=false", "logger={}"), tmp_path / str(number))
+        run(shipped("seed=5", "test=false", "logger={}"), tmp_path / str(number))
         measures.append(json.loads((tmp_path / str(number) / "result.json").read_text())["measures"])
     assert measures[0] == measures[1]
 
@@ -112,12 +124,12 @@ def test_the_same_seed_gives_the_same_measures(shipped: Any, finished: Any, tmp_
 def test_a_run_may_lie_behind_a_link(shipped: Any, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    train(shipped("test=false", "logger={}"), tmp_path / "link" / "run")
+    run(shipped("test=false", "logger={}"), tmp_path / "link" / "run")
     assert json.loads((tmp_path / "disk" / "run" / "result.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_another_metric_can_be_optimized(shipped: Any, tmp_path: Path) -> None:
-    value = train(shipped("optimized_metric=val/valid", "test=false", "logger={}"), tmp_path)
+    value = run(shipped("optimized_metric=val/valid", "test=false", "logger={}"), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert value == result["value"] == result["measures"]["val/valid"]
     assert not any(name.startswith("test/") for name in result["measures"])

@@ -5,24 +5,29 @@ import torch
 
 from cvae.baselines import PriorDraws
 from cvae.generation import Plan, generate
+from cvae.inversion import coverage_limits, reference_sets
 from cvae.metrics import coverage
-from cvae.problems import CallableForward, Gates, Problem
-from cvae.problems.reference import reference_sets
+from cvae.seeds import Purpose, stream
+from cvae.tasks import CallableForward, Gates, Problem
 
 BIRDS = ["sin(5*x0 + 3*x1)", "cos(4*x0 + 8*x1)"]
 PLANS = {
-    "plain": Plan(count=8),
-    "refined": Plan(count=8, refine_steps=5),
-    "chosen": Plan(count=8, pool=40),
-    "all": Plan(count=8, pool=40, refine_steps=5),
-    "explored": Plan(count=8, pool=12, refine_steps=2, explore=10),
-    "searched": Plan(count=8, pool=12, refine_steps=2, search=5_000),
+    "plain": Plan(draws=8),
+    "refined": Plan(draws=8, refine_steps=5),
+    "chosen": Plan(draws=8, candidates=40),
+    "all": Plan(draws=8, candidates=40, refine_steps=5),
+    "explored": Plan(draws=8, candidates=12, refine_steps=2, explore=10),
+    "searched": Plan(draws=8, candidates=12, refine_steps=2, backfill=5_000),
 }
 
 
+def covered(problem, x, check):
+    return coverage(problem.space.coordinates(x), check.valid)
+
+
 def curves(problem, count, seed=5):
-    geometry = problem.geometry
-    return problem.forward(geometry.to_lines(geometry.sample(count, torch.Generator().manual_seed(seed))))
+    space = problem.space
+    return problem.forward(space.decode(space.sample(count, torch.Generator().manual_seed(seed))))
 
 
 @pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
@@ -30,11 +35,12 @@ def curves(problem, count, seed=5):
 def test_the_seed_fixes_everything(problem, forward, plan):
     problem = problem(*forward)
     y = curves(problem, 5)
+    separate = forward is BIRDS
     torch.manual_seed(1)
-    one = generate(PriorDraws(problem), problem, y, plan)
+    one = generate(PriorDraws(problem), problem, y, plan, separate)
     torch.manual_seed(2)
-    two = generate(PriorDraws(problem), problem, y, plan)
-    other = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, seed=1))
+    two = generate(PriorDraws(problem), problem, y, plan, separate)
+    other = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, seed=1), separate)
     assert one.x.shape == (5, 8, 2, 50)
     assert torch.equal(one.x, two.x)
     assert one.stages == two.stages
@@ -45,10 +51,10 @@ def test_the_seed_fixes_everything(problem, forward, plan):
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_results_do_not_depend_on_the_chunks(problem, forward, plan):
     problem = problem(*forward)
-    y = curves(problem, 7)
-    whole = generate(PriorDraws(problem), problem, y, plan)
-    for chunk in (1, 2 * plan.drawn, 3 * plan.drawn + 1):
-        pieces = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, chunk=chunk))
+    y, separate = curves(problem, 7), forward is BIRDS
+    whole = generate(PriorDraws(problem), problem, y, plan, separate)
+    for chunk in (1, 3 * plan.drawn + 1):
+        pieces = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, chunk=chunk), separate)
         torch.testing.assert_close(pieces.x, whole.x, rtol=0, atol=1e-4)
         assert torch.equal(pieces.check.valid, whole.check.valid)
         assert pieces.evaluations == whole.evaluations
@@ -61,11 +67,16 @@ class Recorded:
 
     def __init__(self, problem):
         self.model = PriorDraws(problem)
+        self.temperature = None
         self.asked = []
         self.drawn = []
 
-    def draw(self, y, draws, generator, temperature=None):
-        self.asked.append((len(y), draws, temperature))
+    def tempered(self, temperature):
+        self.temperature = temperature
+        return self
+
+    def draw(self, y, draws, generator):
+        self.asked.append((len(y), draws, self.temperature))
         self.drawn.append(self.model.draw(y, draws, generator))
         return self.drawn[-1]
 
@@ -73,15 +84,15 @@ class Recorded:
 def test_no_more_draws_are_held_than_the_chunk(problem):
     problem = problem()
     model = Recorded(problem)
-    generate(model, problem, curves(problem, 7), Plan(count=5, pool=20, chunk=65, temperature=1.7))
+    generate(model, problem, curves(problem, 7), Plan(draws=5, candidates=20, chunk=65, temperature=1.7))
     assert model.asked == [(3, 20, 1.7), (3, 20, 1.7), (1, 20, 1.7)]
     # explored draws are held beside
     model.asked.clear()
-    generate(model, problem, curves(problem, 3), Plan(count=5, pool=20, chunk=65, refine_steps=1, explore=20))
+    generate(model, problem, curves(problem, 3), Plan(draws=5, candidates=20, chunk=65, refine_steps=1, explore=20))
     assert [asked[:2] for asked in model.asked] == [(1, 20), (1, 20), (1, 20)]
     # one condition is the least
     model.asked.clear()
-    generate(model, problem, curves(problem, 2), Plan(count=5, chunk=2))
+    generate(model, problem, curves(problem, 2), Plan(draws=5, chunk=2))
     assert [asked[:2] for asked in model.asked] == [(1, 5), (1, 5)]
 
 
@@ -91,29 +102,29 @@ def test_stages_tell_what_each_left(problem, forward):
     y = curves(problem, 4)
     for name, plan in PLANS.items():
         model = Recorded(problem)
-        found = generate(model, problem, y, plan)
+        found = generate(model, problem, y, plan, separate=forward is BIRDS)
         stages = {"plain": ["draw"], "refined": ["draw", "refine"], "chosen": ["draw", "select"]}
         stages["explored"] = ["draw", "refine", "explore", "select"]
-        stages["searched"] = ["draw", "refine", "search", "select"]
+        stages["searched"] = ["draw", "refine", "backfill", "select"]
         assert list(found.stages) == stages.get(name, ["draw", "refine", "select"])
         assert found.evaluations == 4 * plan.drawn
         (x,) = model.drawn
         check = problem.check(x, y)
-        swept = coverage(x, check.valid, (0.0, 1.0)).mean().item()
+        swept = covered(problem, x, check).mean().item()
         plain = (plan.drawn, check.valid.float().mean().item(), swept, check.misfit.mean().item())
         assert found.stages["draw"] == pytest.approx(plain)
         last = found.stages[list(found.stages)[-1]]
         check = problem.check(found.x, y)
         assert torch.equal(check.valid, found.check.valid)
-        swept = coverage(found.x, check.valid, (0.0, 1.0)).mean().item()
+        swept = covered(problem, found.x, check).mean().item()
         assert last == pytest.approx((8, check.valid.float().mean().item(), swept, check.misfit.mean().item()))
 
 
 def test_plain_draws_are_the_models_own(problem):
     problem = problem()
     model = Recorded(problem)
-    found = generate(model, problem, curves(problem, 3), Plan(count=6, seed=4))
-    expected = PriorDraws(problem).draw(torch.zeros(3, 1, 50), 6, torch.Generator().manual_seed(4))
+    found = generate(model, problem, curves(problem, 3), Plan(draws=6, seed=4))
+    expected = PriorDraws(problem).draw(torch.zeros(3, 1, 50), 6, stream(Purpose.GENERATION, 4))
     assert torch.equal(found.x, expected)
 
 
@@ -122,8 +133,8 @@ class Counted:
 
     def __init__(self, forward):
         self.forward = forward
-        self.conditions, self.config = forward.conditions, forward.config
-        self.name, self.pointwise = forward.name, forward.pointwise
+        self.y_shape, self.conditions = forward.y_shape, forward.conditions
+        self.config, self.name = forward.config, forward.name
         self.count = 0
 
     def __call__(self, x):
@@ -135,10 +146,10 @@ class Counted:
 def test_evaluations_of_f_are_counted(problem, separate):
     plain = problem()
     y = curves(plain, 3)
-    one = generate(PriorDraws(plain), plain, y, Plan(count=10), separate)
+    one = generate(PriorDraws(plain), plain, y, Plan(draws=10), separate)
     assert (one.evaluations, one.forward_evaluations) == (30, 30)
-    counted = Problem(plain.geometry, Counted(plain.forward), plain.gates)
-    plan = Plan(count=10, refine_steps=4)
+    counted = Problem(plain.space, Counted(plain.forward), plain.gates)
+    plan = Plan(draws=10, refine_steps=4)
     found = generate(PriorDraws(plain), counted, y, plan, separate)
     # checks of what is shown in the stages are not part of the method
     shown = 2 * 30
@@ -146,7 +157,7 @@ def test_evaluations_of_f_are_counted(problem, separate):
 
 
 def test_the_problem_itself_says_whether_solutions_are_separate(problem):
-    plan = Plan(count=5, pool=30, refine_steps=10)
+    plan = Plan(draws=5, candidates=30, refine_steps=10)
     for forward, separate in ((["x0 * x1"], False), (BIRDS, True)):
         each = problem(*forward)
         y = curves(each, 3)
@@ -157,21 +168,21 @@ def test_the_problem_itself_says_whether_solutions_are_separate(problem):
 
 def test_many_refined_draws_hold_all_separate_solutions(problem):
     problem = problem(*BIRDS, pearson=0.8, rmse=0.1)
-    known = problem.geometry.sample(6, torch.Generator().manual_seed(3))
-    y = problem.forward(problem.geometry.to_lines(known))
-    found = generate(PriorDraws(problem), problem, y, Plan(count=5, pool=300, refine_steps=20))
+    known = problem.space.sample(6, torch.Generator().manual_seed(3))
+    y = problem.forward(problem.space.decode(known))
+    found = generate(PriorDraws(problem), problem, y, Plan(draws=5, candidates=300, refine_steps=20))
     for x, valid, exact in zip(found.x, found.check.valid, reference_sets(problem, y, known=known), strict=True):
-        distance = (problem.geometry.to_endpoints(x[valid])[:, None] - exact.endpoints).abs().amax((2, 3))
+        distance = (problem.space.encode(x[valid])[:, None] - exact.theta).abs().amax(2)
         assert distance.amin(0).max() < 1e-2
 
 
 def test_every_stage_helps_on_a_continuum(problem):
     problem = problem()
     y = curves(problem, 5)
-    stages = generate(PriorDraws(problem), problem, y, Plan(count=30, pool=200, refine_steps=15)).stages
+    stages = generate(PriorDraws(problem), problem, y, Plan(draws=30, candidates=200, refine_steps=15)).stages
     assert stages["refine"].valid > 0.9 > 0.5 > stages["draw"].valid
     assert stages["select"].valid == 1
-    plain = generate(PriorDraws(problem), problem, y, Plan(count=30, refine_steps=15)).stages["refine"]
+    plain = generate(PriorDraws(problem), problem, y, Plan(draws=30, refine_steps=15)).stages["refine"]
     assert stages["refine"].coverage > stages["select"].coverage > plain.coverage
 
 
@@ -196,7 +207,7 @@ def test_a_condition_that_nothing_explains_keeps_invalid_draws(problem):
 def test_other_lines_points_and_functions(problem, forward, directions, points):
     problem = problem(*forward, directions=directions, points=points)
     y = curves(problem, 4)
-    found = generate(PriorDraws(problem), problem, y, Plan(count=5, pool=60, refine_steps=15))
+    found = generate(PriorDraws(problem), problem, y, Plan(draws=5, candidates=60, refine_steps=15))
     assert found.x.shape == (4, 5, len(directions), points)
     assert found.x.isfinite().all()
     assert found.check.valid.float().mean() > 0.9
@@ -205,22 +216,22 @@ def test_other_lines_points_and_functions(problem, forward, directions, points):
 def test_functions_that_are_not_pointwise(problem):
     plain = problem()
     forward = CallableForward(
-        lambda x: (x[..., :1, :] * x[..., 1:, :]).cumsum(-1) / 20, {"_target_": "here"}, plain.geometry
+        lambda x: (x[..., :1, :] * x[..., 1:, :]).cumsum(-1) / 20, {"_target_": "here"}, plain.space
     )
-    problem = Problem(plain.geometry, forward, Gates(0.9, 0.05))
-    found = generate(PriorDraws(problem), problem, curves(problem, 3), Plan(count=5, pool=40, refine_steps=15))
+    problem = Problem(plain.space, forward, Gates(0.05, 0.9))
+    found = generate(PriorDraws(problem), problem, curves(problem, 3), Plan(draws=5, candidates=40, refine_steps=15))
     assert found.check.valid.all()
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"count": 0}, "generation.count is 0; it must be at least 1"),
+        ({"draws": 0}, "generation.draws is 0; it must be at least 1"),
         ({"refine_steps": -1}, "generation.refine_steps is -1; it must be at least 0"),
         ({"chunk": 0}, "generation.chunk is 0; it must be at least 1"),
         ({"temperature": 0.0}, "generation.temperature is 0.0; it must be positive"),
         ({"temperature": float("nan")}, "generation.temperature is nan"),
-        ({"count": 30, "pool": 29}, "generation.pool is 29; it must be at least generation.count, 30"),
+        ({"draws": 30, "candidates": 29}, "generation.candidates is 29; it must be at least generation.draws, 30"),
     ],
 )
 def test_plans_that_make_no_sense_are_refused(numbers, message):
@@ -228,5 +239,78 @@ def test_plans_that_make_no_sense_are_refused(numbers, message):
         Plan(**numbers)
 
 
-def test_a_plan_without_a_pool_draws_what_it_keeps():
-    assert (Plan(count=7).drawn, Plan(count=7, pool=7).drawn, Plan(count=7, pool=20).drawn) == (7, 7, 20)
+def test_a_plan_without_candidates_draws_what_it_keeps():
+    assert (Plan(draws=7).drawn, Plan(draws=7, candidates=7).drawn, Plan(draws=7, candidates=20).drawn) == (7, 7, 20)
+
+
+# --- temperature
+
+
+def test_a_sampler_without_a_temperature_is_not_given_one(problem):
+    problem = problem()
+    with pytest.raises(ValueError, match=r"generation\.temperature is 1\.5, but PriorDraws has no temperature"):
+        generate(PriorDraws(problem), problem, curves(problem, 2), Plan(draws=3, temperature=1.5))
+
+
+@pytest.mark.parametrize(
+    ("plan", "separate", "temperature"),
+    [
+        (Plan(draws=5), False, None),
+        (Plan(draws=5, refine_steps=1), False, None),
+        (Plan(draws=5, candidates=20), False, 2.5),
+        (Plan(draws=5, candidates=20), True, 1.5),
+        (Plan(draws=5, candidates=20, temperature=1.1), False, 1.1),
+        (Plan(draws=5, temperature=0.7), True, 0.7),
+    ],
+)
+def test_candidates_that_are_chosen_from_spread_wider(problem, plan, separate, temperature):
+    problem = problem()
+    model = Recorded(problem)
+    generate(model, problem, curves(problem, 2), plan, separate)
+    assert model.asked == [(2, plan.drawn, temperature)]
+
+
+# --- vectors
+
+#: a point of each of four mirrored solutions of x0**2 + x1**2 and x0 * x1
+RING = ["x0**2 + x1**2", "x0 * x1"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_refined_prior_draws_find_all_four_exact_points(vector_problem, seed):
+    problem = vector_problem(*RING)
+    known = torch.tensor([[0.8, 0.3], [0.9, -0.2], [-0.5, 0.1]])
+    plan = Plan(draws=4, candidates=200, refine_steps=15, seed=seed)
+    found = generate(PriorDraws(problem), problem, problem.forward(known), plan)
+    assert found.check.valid.all()
+    for x, (a, b) in zip(found.x, known.tolist(), strict=True):
+        distance = torch.cdist(x, torch.tensor([[a, b], [b, a], [-a, -b], [-b, -a]]))
+        # one draw for each of the four
+        assert sorted(distance.argmin(1).tolist()) == [0, 1, 2, 3]
+        assert distance.amin(1).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_thirty_of_the_refined_prior_draws_cover_nearly_what_can_be_covered(vector_problem, seed):
+    problem = vector_problem()
+    known = problem.space.sample(4, torch.Generator().manual_seed(seed))
+    y = problem.forward(known)
+    found = generate(PriorDraws(problem), problem, y, Plan(draws=30, candidates=2_000, refine_steps=15, seed=seed))
+    limits = coverage_limits(problem, reference_sets(problem, y, seed), 30)
+    assert found.check.valid.all()
+    assert (covered(problem, found.x, found.check) >= 0.9 * limits).all()
+
+
+@pytest.mark.parametrize("forward", [RING, ["sin(3*pi*x0) + cos(3*pi*x1)"]])
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_vectors_go_through_every_stage_and_do_not_depend_on_the_chunks(vector_problem, forward, plan):
+    problem = vector_problem(*forward)
+    y = problem.forward(problem.space.sample(5, torch.Generator().manual_seed(5)))
+    separate = forward is RING
+    whole = generate(PriorDraws(problem), problem, y, plan, separate)
+    assert whole.x.shape == (5, 8, 2)
+    assert problem.space.in_range(whole.x).all()
+    pieces = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, chunk=2 * plan.drawn + 1), separate)
+    torch.testing.assert_close(pieces.x, whole.x, rtol=0, atol=1e-4)
+    stages = list(whole.stages.values())
+    assert stages[-1].valid >= stages[0].valid

@@ -3,22 +3,22 @@ import torch
 from scipy import stats
 
 from cvae.generation.refine import refine_draws
-from cvae.problems import CallableForward, Problem
+from cvae.tasks import CallableForward, Problem
 
 BIRDS = ["cos(49*x0 + 42*x1)", "cos(56*x0 + 63*x1)"]
 
 
 def drawn(problem, count, draws, generator, near=0.0):
     """Conditions, and for each of them draws of the prior or, with ``near``, disturbed, bent copies of a solution."""
-    geometry = problem.geometry
-    known = geometry.sample(count, generator)
-    y = problem.forward(geometry.to_lines(known))
+    space = problem.space
+    known = space.sample(count, generator)
+    y = problem.forward(space.decode(known))
     if near:
-        copies = geometry.to_lines(known).unsqueeze(1).expand(-1, draws, -1, -1)
+        copies = space.decode(known).unsqueeze(1).expand(-1, draws, -1, -1)
         noise = near * torch.randn(copies.shape, generator=generator)
         x = copies + noise * torch.rand(count, draws, 1, 1, generator=generator)
     else:
-        x = geometry.to_lines(geometry.sample(count * draws, generator)).unflatten(0, (count, draws))
+        x = space.decode(space.sample(count * draws, generator)).unflatten(0, (count, draws))
     return x, y, problem.check(x, y)
 
 
@@ -58,7 +58,7 @@ def test_no_valid_draw_becomes_worse(problem, generator, forward, near, exact):
     then = problem.check(after, y)
     assert then.valid[check.valid].all()
     assert (then.misfit <= check.misfit)[check.valid].all()
-    straight = problem.geometry.to_lines(problem.geometry.project(problem.geometry.to_endpoints(x)))
+    straight = problem.space.decode(problem.space.project(problem.space.encode(x)))
     assert (then.misfit <= problem.misfit(straight, y.unsqueeze(1)) + 1e-6)[~check.valid].all()
     assert after.isfinite().all()
 
@@ -94,9 +94,9 @@ def test_no_steps_or_nothing_to_mend_change_nothing(problem, generator):
 def test_functions_that_are_not_pointwise(problem, generator):
     plain = problem()
     forward = CallableForward(
-        lambda x: (x[..., :1, :] * x[..., 1:, :]).cumsum(-1) / 20, {"_target_": "here"}, plain.geometry
+        lambda x: (x[..., :1, :] * x[..., 1:, :]).cumsum(-1) / 20, {"_target_": "here"}, plain.space
     )
-    problem = Problem(plain.geometry, forward, plain.gates)
+    problem = Problem(plain.space, forward, plain.gates)
     x, y, check = drawn(problem, 4, 50, generator)
     after, _ = refine_draws(problem, x, y, check, 15, generator, exact=False)
     assert problem.check(after, y).valid.float().mean() > 0.9 > check.valid.float().mean()

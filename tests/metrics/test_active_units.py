@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from cvae.metrics import ActiveUnits, active_units
-from cvae.networks import EndpointsHead, mixture
+from cvae.networks import ParametersHead, mixture
+from cvae.tasks import Lines
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def test_a_reset_forgets(means):
 
 def test_evenly_used_components_of_a_categorical_latent_are_all_active():
     network = mixture(
-        points=50, conditions=1, components=256, enumerated=4, width=8, blocks=1,
-        head=EndpointsHead(50, ["falling", "rising"], [0, 1]),
+        y_shape=(1, 50), components=256, enumerated=4, width=8, blocks=1,
+        head=ParametersHead(Lines(50, ["falling", "rising"])),
     )  # fmt: skip
     metric = ActiveUnits(network.latent_dim, network.active_variance)
     # every component once, then one of them alone

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cvae.metrics import ActiveUnits, line_metrics
+from cvae.metrics import ActiveUnits
 from cvae.metrics import base as module
 
 
 def test_sums_are_in_double_precision_where_there_is_one(problem) -> None:
-    metrics = line_metrics(problem()).to("meta")
+    metrics = problem().measures().to("meta")
     assert {metric.total.dtype for metric in metrics.values()} == {torch.float64}
 
 
 def test_a_device_without_double_precision_gets_single(problem, monkeypatch: pytest.MonkeyPatch) -> None:
     # "meta" stands for such a device, as none is at hand
     monkeypatch.setattr(module, "SINGLE_ONLY", {"meta"})
-    metrics, active = line_metrics(problem()).to("meta"), ActiveUnits(3).to("meta")
+    metrics, active = problem().measures().to("meta"), ActiveUnits(3).to("meta")
     assert {metric.total.dtype for metric in metrics.values()} == {torch.float32}
     assert active.total.dtype == active.squares.dtype == torch.float32
     active.reset()

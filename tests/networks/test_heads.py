@@ -3,7 +3,14 @@ import pytest
 import torch
 from scipy import stats
 
-from cvae.networks import EndpointsHead, PointsHead
+from cvae.networks import ParametersHead, ValuesHead
+from cvae.tasks import Box, Lines
+
+BOUNDS = [[-1, 1], [10, 20], [0, 1e-3]]
+
+
+def lines(range=(0, 1), directions=("falling", "rising")):
+    return Lines(50, list(directions), range)
 
 
 def raw_inputs(outputs, generator):
@@ -15,49 +22,69 @@ def raw_inputs(outputs, generator):
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])
-def test_endpoints_are_in_range_and_in_order_for_any_input(bounds, generator):
-    head = EndpointsHead(50, ["falling", "rising"], bounds)
+def test_lines_are_in_range_and_have_their_directions_for_any_input(bounds, generator):
+    head = ParametersHead(lines(bounds))
     assert head.outputs == 4
-    raw = raw_inputs(4, generator)
-    x = head(raw)
+    x = head(raw_inputs(4, generator))
     assert x.shape == (203, 2, 50)
-    assert x.min() >= bounds[0] - 1e-6
-    assert x.max() <= bounds[1] + 1e-6
-    ends = head.endpoints(raw)
-    assert (ends[:, 0, 0] >= ends[:, 0, 1]).all()
-    assert (ends[:, 1, 0] <= ends[:, 1, 1]).all()
+    assert head.space.in_range(x).all()
+    assert (x[:, 0, 0] >= x[:, 0, -1]).all()
+    assert (x[:, 1, 0] <= x[:, 1, -1]).all()
 
 
-def test_the_endpoints_head_gives_straight_lines_with_the_required_slope(generator):
-    x = EndpointsHead(50, ["falling", "rising"], [0, 1])(torch.randn(50, 4, generator=generator)).double().numpy()
-    for lines in x:
-        for line, sign in zip(lines, (-1, 1), strict=True):
+def test_vectors_are_in_their_box_for_any_input(generator):
+    head = ParametersHead(Box(BOUNDS))
+    assert head.outputs == 3
+    x = head(raw_inputs(3, generator))
+    low, high = torch.tensor(BOUNDS).T
+    assert ((x >= low) & (x <= high)).all()
+    assert head.space.in_range(x).all()
+
+
+def test_lines_are_straight_and_have_the_required_slope(generator):
+    x = ParametersHead(lines())(torch.randn(50, 4, generator=generator)).double().numpy()
+    for both in x:
+        for line, sign in zip(both, (-1, 1), strict=True):
             assert np.abs(np.diff(line, 2)).max() < 1e-6
             assert sign * stats.pearsonr(np.arange(50), line).statistic > 0.999
 
 
-def test_the_endpoints_head_reaches_all_of_the_range():
-    ends = EndpointsHead(50, ["rising"], [-2, 3]).endpoints(torch.tensor([[-20.0, 20.0], [0.0, 0.0]]))
-    torch.testing.assert_close(ends, torch.tensor([[[-2.0, 3.0]], [[0.5, 0.5]]]))
+def test_all_of_the_range_is_reached():
+    x = ParametersHead(lines((-2, 3), ["rising"]))(torch.tensor([[-20.0, 20.0], [0.0, 0.0]]))
+    torch.testing.assert_close(x[:, 0, [0, -1]], torch.tensor([[-2.0, 3.0], [0.5, 0.5]]))
+    low, high = torch.tensor(BOUNDS).T
+    vectors = ParametersHead(Box(BOUNDS))(torch.tensor([[-20.0] * 3, [20.0] * 3, [0.0] * 3]))
+    torch.testing.assert_close(vectors, torch.stack([low, high, (low + high) / 2]))
 
 
-def test_the_endpoints_head_passes_gradients_to_every_input(generator):
-    raw = torch.randn(30, 4, generator=generator, requires_grad=True)
-    EndpointsHead(50, ["falling", "rising"], [0, 1])(raw).square().sum().backward()
+@pytest.mark.parametrize("space", [lines(), Box(BOUNDS)], ids=["lines", "box"])
+def test_gradients_pass_to_every_input(space, generator):
+    raw = torch.randn(30, space.parameters, generator=generator, requires_grad=True)
+    ParametersHead(space)(raw).square().sum().backward()
     assert (raw.grad != 0).all()
 
 
-@pytest.mark.parametrize("head", [EndpointsHead(50, ["falling", "rising"], [-1, 2]), PointsHead(2, 50)])
-def test_the_squared_error_is_that_of_the_decoded_solutions(head, generator):
+@pytest.mark.parametrize(
+    ("head", "scale"),
+    [
+        (ParametersHead(lines((-1, 2))), 3.0),
+        (ParametersHead(Box(BOUNDS)), np.array([2.0, 10.0, 1e-3])),
+        (ValuesHead([2, 50]), 1.0),
+        (ValuesHead([1, 4, 4]), 1.0),
+    ],
+    ids=["lines", "box", "values", "image"],
+)
+def test_the_squared_error_is_the_distance_of_the_decoded_solutions_in_units_of_their_ranges(head, scale, generator):
     raw = torch.randn(3, 5, head.outputs, generator=generator)
     x = head(torch.randn(3, head.outputs, generator=generator))
-    expected = [[np.mean((head(raw[n, k]) - x[n]).numpy() ** 2) for k in range(5)] for n in range(3)]
+    expected = [[np.mean(((head(raw[n, k]) - x[n]).numpy() / scale) ** 2) for k in range(5)] for n in range(3)]
     np.testing.assert_allclose(head.squared_error(raw, x).numpy(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (3, 4)])
-def test_the_points_head_only_reshapes(shape, generator):
-    head = PointsHead(2, 50)
-    assert head.outputs == 100
-    raw = torch.randn(*shape, 100, generator=generator)
-    assert torch.equal(head(raw), raw.reshape(*shape, 2, 50))
+@pytest.mark.parametrize("x_shape", [(2, 50), (3,), (1, 8, 8)])
+def test_the_values_head_only_reshapes(shape, x_shape, generator):
+    head = ValuesHead(x_shape)
+    assert head.outputs == np.prod(x_shape)
+    raw = torch.randn(*shape, head.outputs, generator=generator)
+    assert torch.equal(head(raw), raw.reshape(*shape, *x_shape))

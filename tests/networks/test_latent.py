@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from torch import distributions
 
-from cvae.networks import Gaussian, StandardNormal
+from cvae.networks import EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
 from cvae.networks.latent import gaussian, mutual_information, normal_icdf
 
 
@@ -114,3 +114,81 @@ def test_a_collapsed_posterior_has_no_information_and_separate_ones_that_of_thei
     assert mutual_information(same, same.sample(1, generator)[:, 0]).item() == pytest.approx(0, abs=1e-6)
     apart = Gaussian(100 * torch.arange(8.0)[:, None].expand(8, 2), torch.zeros(8, 2))
     assert mutual_information(apart, apart.sample(1, generator)[:, 0]).item() == pytest.approx(np.log(8))
+
+
+# --- the bound
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_bound_of_a_gaussian_latent_is_mean_cost_plus_weighted_kl(beta, samples, generator):
+    posterior, prior = random_gaussian(generator), random_gaussian(generator)
+    cost = torch.rand(5, samples, generator=generator, dtype=torch.float64)
+    total, kl, weights = GaussianLatent(posterior, prior).bound(cost, beta)
+    expected = distributions.kl_divergence(as_normal(posterior), as_normal(prior)).sum(-1)
+    torch.testing.assert_close(kl, expected)
+    torch.testing.assert_close(total, cost.mean(1) + beta * expected)
+    torch.testing.assert_close(weights, torch.full_like(cost, 1 / samples))
+
+
+@pytest.fixture
+def enumerated(generator):
+    """Log-prior and cost of six values of a discrete latent, for four samples; the prior need not sum to 1, since only
+    some of the values are enumerated."""
+    log_prior = torch.randn(4, 9, generator=generator, dtype=torch.float64).log_softmax(1)[:, :6]
+    return log_prior, torch.rand(4, 6, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3, 2.0])
+def test_the_bound_of_an_enumerated_latent_is_a_log_sum_exp(beta, enumerated):
+    log_prior, cost = enumerated
+    direct = -beta * np.log(np.sum(np.exp(log_prior.numpy() - cost.numpy() / beta), axis=1))
+    np.testing.assert_allclose(EnumeratedLatent(log_prior).bound(cost, beta).total.numpy(), direct)
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3, 2.0])
+def test_the_bound_of_an_enumerated_latent_is_that_of_its_posterior(beta, enumerated):
+    log_prior, cost = enumerated
+    total, kl, weights = EnumeratedLatent(log_prior).bound(cost, beta)
+    for n in range(4):
+        prior, costs = log_prior[n].exp().numpy(), cost[n].numpy()
+        q = prior * np.exp(-costs / beta)
+        q /= q.sum()
+        divergence = np.sum(q * np.log(q / prior))
+        np.testing.assert_allclose(weights[n].numpy(), q)
+        assert kl[n].item() == pytest.approx(divergence)
+        assert total[n].item() == pytest.approx(q @ costs + beta * divergence)
+
+
+def test_no_other_posterior_gives_an_enumerated_latent_a_lower_bound(enumerated, generator):
+    log_prior, cost = enumerated
+    total = EnumeratedLatent(log_prior).bound(cost, 0.3).total
+    for _ in range(50):
+        q = torch.rand(4, 6, generator=generator, dtype=torch.float64).pow(4)
+        q /= q.sum(1, keepdim=True)
+        assert ((q * cost).sum(1) + 0.3 * (q * (q.log() - log_prior)).sum(1) >= total).all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-9, 0.3])
+def test_weights_sum_to_one_and_carry_no_gradient(beta, enumerated, generator):
+    log_prior, cost = enumerated
+    latents = (
+        EnumeratedLatent(log_prior.requires_grad_()),
+        GaussianLatent(random_gaussian(generator, 4), random_gaussian(generator, 4)),
+    )
+    for latent in latents:
+        weights = latent.bound(cost.requires_grad_(), beta).weights
+        torch.testing.assert_close(weights.sum(1), torch.ones(4, dtype=torch.float64))
+        assert not weights.requires_grad
+
+
+def test_the_gradient_of_an_enumerated_bound_is_the_posterior(enumerated):
+    log_prior, cost = enumerated
+    bound = EnumeratedLatent(log_prior).bound(cost.requires_grad_(), 0.3)
+    bound.total.sum().backward()
+    torch.testing.assert_close(cost.grad, bound.weights)
+
+
+def test_without_a_weight_of_the_kl_an_enumerated_latent_takes_its_cheapest_value(enumerated):
+    log_prior, cost = enumerated
+    torch.testing.assert_close(EnumeratedLatent(log_prior).bound(cost, 0.0).total, cost.amin(1), atol=1e-6, rtol=1e-6)

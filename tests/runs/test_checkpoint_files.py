@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from cvae.callbacks.continuation import KEY
 from cvae.runs import checkpoint_files
 from cvae.runs.checkpoint_files import resumable
+from cvae.runs.continuation import KEY
 
 
 @pytest.fixture

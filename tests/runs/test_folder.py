@@ -60,7 +60,7 @@ def test_another_setting_is_another_run(change: dict[str, Any]) -> None:
         {"threads": 4},
         {"logger": {"csv": None}},
         {"data": {"points": 50, "cache": "/b"}},
-        {"callbacks": {"stop": {"after": 3}, "progress": {"every_steps": 1}, "figures": None}},
+        {"callbacks": {"stop": {"after": 3}, "progress": {"refresh_rate": 1}, "figures": None}},
     ],
 )
 def test_where_and_how_fast_a_result_is_found_is_no_other_run(change: dict[str, Any]) -> None:

@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback
 from omegaconf import OmegaConf
 
+from cvae.errors import UserError, user_message
 from cvae.files import write_json
 from cvae.runs import launch
+from cvae.runs.folder import Start, identify
 from cvae.runs.launch import run, wanted_processes
+from cvae.runs.settle import settle
+from cvae.runs.train import settings_of
 
 
 @pytest.fixture(autouse=True)
@@ -88,30 +93,40 @@ def test_processes_that_the_trainer_does_not_ask_for_are_refused(
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ValueError, match=r"3 processes were started together, but the trainer asks for [12]: "):
+    with pytest.raises(UserError, match=r"3 processes were started together, but the trainer asks for [12]: "):
         wanted_processes(shipped(f"trainer={trainer}"))
 
 
 def test_several_machines_need_a_launcher(shipped: Any) -> None:
-    with pytest.raises(ValueError, match=r"trainer\.num_nodes is 2, but this process was started alone"):
+    with pytest.raises(UserError, match=r"trainer\.num_nodes is 2, but this process was started alone"):
         wanted_processes(shipped("trainer=ddp_cpu", "trainer.num_nodes=2"))
 
 
 def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(launch, "train", lambda cfg, run_dir, overrides, callbacks, start: (run_dir, overrides))
-    assert run(shipped(), tmp_path / "run", ["seed=0"]) == (tmp_path / "run", ["seed=0"])
-    assert (tmp_path / "run").is_dir()
+    cfg, seen = shipped(), []
+    before = OmegaConf.to_yaml(cfg)
+    monkeypatch.setattr(launch, "train", lambda *given: seen.append(given) or 0.25)
+    assert run(cfg, tmp_path / "run", ["seed=0"]) == 0.25
+    assert OmegaConf.to_yaml(cfg) == before
+    ((used, run_dir, start, overrides, callbacks),) = seen
+    assert (run_dir, start, overrides, callbacks) == (
+        tmp_path / "run", Start(identify(settings_of(used))), ["seed=0"], ()
+    )  # fmt: skip
+    # what it trains with is what the folder says
+    assert used == settle(cfg) == OmegaConf.load(tmp_path / "run" / "config.yaml")
 
 
-def test_several_processes_get_the_composed_config_and_give_back_the_value(
+def test_several_processes_get_the_settled_config_and_give_back_the_value(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fake(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         assert "--nproc-per-node=2" in command
-        assert OmegaConf.load(tmp_path / "config.yaml").trainer.devices == 2
-        assert json.loads((tmp_path / "overrides.json").read_text()) == ["trainer=ddp_cpu"]
+        cfg = OmegaConf.load(tmp_path / "config.yaml")
+        assert cfg.trainer.devices == 2
+        assert cfg.loss.beta == 1.6e-3
         record = json.loads((tmp_path / "result.json").read_text())
-        assert record["status"] == "running"
+        assert (record["status"], record["overrides"]) == ("running", ["trainer=ddp_cpu"])
+        assert record["config_hash"] == identify(settings_of(cfg))
         write_json(tmp_path / "result.json", record | {"status": "finished", "value": 0.25})
         return subprocess.CompletedProcess(command, 0)
 
@@ -124,16 +139,81 @@ def test_processes_that_leave_no_result_have_failed(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code))
-    with pytest.raises(ChildProcessError, match="one of 2 processes failed"):
+    with pytest.raises(UserError, match="one of 2 processes failed"):
         run(shipped("trainer=ddp_cpu"), tmp_path)
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["status"] == "failed"
     assert "one of 2 processes failed" in record["error"]
 
 
-def test_a_mistake_is_found_before_any_process_starts(
-    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="callbacks beside the config's need one process, but the trainer asks for 2"):
+        run(shipped("trainer=ddp_cpu"), tmp_path, callbacks=[Callback()])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("optimized_metric=val/luck", "optimized_metric is 'val/luck', which is not measured;"),
+        ("model=dense model.hidden=[0]", "model.hidden is [0]; give layer sizes of at least 1, for example [256, 256]"),
+        ("+model.hidden=[0]", "model.hidden is [0]; give layer sizes of at least 1, for example [256, 256]"),
+        ("model.latent_dim=0", "model.latent_dim is 0; it must be at least 1."),
+        ("data=two_birds +model.components=1", "model.components is 1; it must be at least 2."),
+        ("model=starter data.points=10", "data.points is 10; model=starter needs at least 23."),
+        ("model=starter data=sine_wave", "model=starter is made for lines, not for solutions of shape (2,);"),
+        ("scheduler.warmup=2", "scheduler.warmup is 2; it is a share of training, at least 0 and below 1."),
+        ("scheduler.floor=5", "scheduler.floor is 5; it is a share of the learning rate, from 0 to 1."),
+        ("loss.beta=-1", "loss.beta is -1; it must be a number of at least 0."),
+        ("loss.y_term.start=2", "loss.y_term.start is 2; it must be at least 0 and below 1."),
+        ("loss.likelihood=abs", "loss.likelihood is 'abs'; choose one with loss=mse, l1, huber or bernoulli."),
+        ("generation.candidates=3", "generation.candidates is 3; it must be at least generation.draws, 5."),
+        ("generation.draws=0", "generation.draws is 0; it must be at least 1."),
+        ("generation.temperature=2.0", "generation.temperature is 2.0, but a training makes plain draws with evaluat"),
+        ("evaluation.draws=0", "evaluation.draws is 0; it must be at least 1."),
+        ("data.batch_size=0", "data.batch_size is 0; it must be at least 1."),
+        ("data.tolerance=-1", "data.tolerance is -1; it must be 0 or more."),
+        ("data.source.train=0", "data.source.train is 0; it must be at least 1."),
+        ("data.evaluation.validation=0", "data.evaluation.validation is 0; it must be at least 1."),
+        ("callbacks.figures.every_epochs=0", "callbacks.figures has every_epochs=0 and conditions=4; both must be at"),
+        ("callbacks.collapse.least_kl=0", "callbacks.collapse has least_kl=0 and patience=2; they must be above 0"),
+        ("callbacks.checkpoint.mode=up", "`mode` can be m"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_before_anything_is_written_or_started(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str, message: str
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
-    with pytest.raises(ValueError, match=r"optimized_metric is 'val/luck'"):
-        run(shipped("trainer=ddp_cpu", "optimized_metric=val/luck"), tmp_path)
+    with pytest.raises(Exception, match=r".") as caught:
+        run(shipped("trainer=ddp_cpu", *overrides.split()), tmp_path)
+    said = user_message(caught.value)
+    assert said is not None
+    assert said.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Fails(Callback):
+    """Raises in the first step."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "stack"),
+    [
+        (ValueError("shapes differ"), "ValueError: shapes differ", True),
+        (UserError("y is odd."), "y is odd.", False),
+    ],
+)
+def test_a_bug_keeps_its_stack_and_a_mistake_has_none(
+    shipped: Any, tmp_path: Path, error: Exception, told: str, stack: bool
+) -> None:
+    with pytest.raises(type(error)):
+        run(shipped("logger={}", "data.evaluation.references=0"), tmp_path, callbacks=[Fails(error)])
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert (record["status"], record["error"]) == ("failed", told)
+    assert (record["stack"] is not None) is stack
+    assert not stack or "on_train_batch_end" in record["stack"]

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: names that last, and failures that do not end the others."""
+"""Jobs of a sweep: failures that do not end the others, and a table at the end."""
 
 from __future__ import annotations
 
@@ -11,41 +11,10 @@ import pytest
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from cvae.config import run_name
 from cvae.runs import sweeps
 from cvae.runs.folder import Start, mark_running
 from cvae.runs.locks import FolderInUseError
 from cvae.runs.sweeps import SweepReport, attempt
-
-
-def test_a_name_is_made_of_the_overrides_alone() -> None:
-    assert run_name(["seed=1", "model=deep", "loss=huber"]) == "loss=huber,model=deep,seed=1"
-    assert run_name(["loss=huber", "seed=1", "model=deep"]) == "loss=huber,model=deep,seed=1"
-    assert run_name([]) == "default"
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["data.forward=['x0 * x1/2']"],
-        ["~callbacks.last"],
-        ["+trainer.plugins=[{a: 1}]"],
-        ["data.source.train=/home/me/../x"],
-        [f"a.b.c{number}={number}" for number in range(100)],
-        ["x=" + "y" * 400],
-    ],
-)
-def test_a_name_is_fit_for_a_folder(overrides: list[str]) -> None:
-    name = run_name(overrides)
-    assert len(name) < 120
-    assert not set(name) & set("/\\[]{}'\"*?<>|:~ \n")
-    # what was replaced or cut away still tells names apart
-    assert run_name([*overrides[:-1], overrides[-1] + "/"]) != name
-
-
-def test_a_long_name_starts_with_the_groups() -> None:
-    name = run_name([*(f"data.source.number{n}={n}" for n in range(20)), "seed=1", "model=deep"])
-    assert name.startswith("model=deep,seed=1,number0=0,")
 
 
 def test_a_failure_becomes_nan_and_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
-import cvae.config  # noqa: F401 - registers the resolvers that the configs use
-from cvae.challenge.cli import problem_from_config
-from cvae.checkpoints import FORMAT, KEY
-from cvae.training import build_model
+from cvae.models.checkpoints import FORMAT, KEY
+from cvae.runs.settle import settle
+from cvae.runs.train import build
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,16 +46,29 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """An untrained dense model in a checkpoint of its own folder ``run``."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", overrides=["model=dense", "model.hidden=[16,16]"])
-    torch.manual_seed(0)
-    model = build_model(cfg, problem_from_config(cfg.data).config)
-    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    path.parent.mkdir(parents=True)
-    torch.save({KEY: {"format": FORMAT, "config": model.config}, "state_dict": model.state_dict()}, path)
-    return path
+def make_checkpoint(shipped: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Writes an untrained dense model to a checkpoint in its own folder ``run``, with further overrides."""
+
+    def make(*overrides: str) -> Path:
+        model = build(settle(shipped("model=dense", "model.hidden=[16,16]", *overrides)))[1]
+        path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+        path.parent.mkdir(parents=True)
+        torch.save({KEY: {"format": FORMAT, "config": model.config}, "state_dict": model.state_dict()}, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """An untrained model of y = x0 * x1."""
+    return make_checkpoint()
+
+
+@pytest.fixture
+def vector_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """An untrained model of y = sin(3 pi x0) + cos(3 pi x1)."""
+    return make_checkpoint("data=sine_wave")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cvae import CVAE
+from cvae.seeds import Purpose, stream
 
 Run = Callable[..., Any]
 
@@ -41,7 +42,7 @@ def test_solutions_with_their_misfit_straightness_and_validity(
     assert f"{found['valid'].sum()} of 80" in done.out
     assert sorted(path.name for path in work.iterdir()) == ["new", "y.csv"]
 
-    drawn = CVAE.load(checkpoint).draw(torch.from_numpy(found["y"]), 40, torch.Generator().manual_seed(2))
+    drawn = CVAE.load(checkpoint).draw(torch.from_numpy(found["y"]), 40, stream(Purpose.GENERATION, 2))
     assert torch.equal(torch.from_numpy(found["x"]), drawn)
     assert run_script("generate", *words, "out=again.pt").status == 0
     assert torch.equal(torch.load(work / "again.pt", weights_only=True)["x"], drawn)
@@ -54,6 +55,23 @@ def test_stages_of_generation_can_be_asked_for(
     assert run_script("generate", *words, "out=x.npz").status == 0
     with np.load(work / "x.npz", allow_pickle=False) as arrays:
         assert arrays["valid"].mean() > 0.9
+
+
+def test_vectors_for_simulated_conditions_with_pictures(vector_checkpoint: Path, work: Path, run_script: Run) -> None:
+    words = [f"checkpoint={vector_checkpoint}", "unseen=2", "draws=6", "picture=new/picture.png"]
+    done = run_script("generate", *words, "out=x.npz")
+    assert done.status == 0, done.err
+    with np.load(work / "x.npz", allow_pickle=False) as arrays:
+        found = dict(arrays)
+    assert (found["x"].shape, found["y"].shape) == ((2, 6, 2), (2, 1))
+    misfit = np.abs(np.sin(3 * np.pi * found["x"][..., 0]) + np.cos(3 * np.pi * found["x"][..., 1]) - found["y"])
+    assert found["misfit"] == pytest.approx(misfit, abs=1e-5)
+    assert "straightness" not in found
+    assert sorted(path.name for path in (work / "new").iterdir()) == ["picture.png", "picture_1.png", "picture_2.png"]
+    assert "picture: new/picture.png, new/picture_1.png, new/picture_2.png" in done.out
+    # the file of solutions is one of conditions as well
+    assert run_script("generate", f"checkpoint={vector_checkpoint}", "condition=x.npz", "out=again.csv").status == 0
+    assert len((work / "again.csv").read_text().splitlines()) == 1 + 2 * 30
 
 
 def test_an_observation_that_nothing_explains_is_told_and_written(
@@ -75,9 +93,16 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
         (["checkpoint=none.ckpt", "condition=y.csv", "out=x.txt"], "out is x.txt; it must end in"),
         (["checkpoint=CKPT", "condition=none.npy", "out=x.npz"], "none.npy: no such file"),
         (["checkpoint=CKPT", "condition=bad.npy", "out=x.npz"], "bad.npy: y has shape (3, 7); expected one of"),
-        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=0"], "generation.count is 0"),
-        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "allow=os.getcwd"], "allow=[os.getcwd]"),
-        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.draws=random"], "generation.draws"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=0"], "generation.draws is 0"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=some"], "draws is 'some'; it must be a whole"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "picture=x.txt"], "picture is x.txt; it must end in"),
+        (["checkpoint=CKPT", "out=x.npz"], "condition=FILE, or ask for simulated ones, unseen=4"),
+        (["checkpoint=CKPT", "condition=y.csv", "unseen=2", "out=x.npz"], "condition=FILE, or ask for simulated"),
+        (
+            ["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "allow=os.getcwd"],
+            "allow is 'os.getcwd'; it must be a list",
+        ),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.chunk=many"], "generation.chunk"),
     ],
 )
 def test_what_a_user_can_mend_is_one_message(
@@ -95,7 +120,7 @@ def test_a_checkpoint_that_asks_for_foreign_code_is_refused(
     curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
 ) -> None:
     content = torch.load(checkpoint, weights_only=True)
-    content["cvae"]["config"]["problem"]["forward"] = {"_target_": "os.getcwd"}
+    content["cvae"]["config"]["task"]["forward"] = {"_target_": "os.getcwd"}
     torch.save(content, work / "foreign.ckpt")
     done = run_script("generate", "checkpoint=foreign.ckpt", "condition=y.csv", "out=x.npz")
     assert done.status == 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cvae.challenge.submit import BUNDLE
-from cvae.data.layout import load_plain
+from cvae.data.files import load_plain
 
 Run = Callable[..., Any]
 
@@ -36,6 +36,17 @@ def test_a_bundle_and_its_score(conditions: Path, checkpoint: Path, work: Path, 
     assert (content["conditions"], content["draws"]) == (3, 30)
     again = run_script("score", "file=bundle/result.pt")
     assert json.loads(again.out.splitlines()[-1]) == content
+
+
+def test_vectors(vector_checkpoint: Path, work: Path, run_script: Run) -> None:
+    np.savetxt(work / "y.csv", np.array([[0.3], [0.6]]))
+    words = [f"checkpoint={vector_checkpoint}", "conditions=y.csv", "out=bundle", "draws=4"]
+    done = run_script("submit", *words)
+    assert done.status == 0, done.err
+    x, y = load_plain(work / "bundle" / "result.pt").tensors
+    assert (x.shape, y[:, 0].tolist()) == ((8, 2), pytest.approx([0.3] * 4 + [0.6] * 4))
+    again = run_script("score", "file=bundle/result.pt", "data=sine_wave", "draws=4")
+    assert json.loads(again.out.splitlines()[-1]) == json.loads(done.out.splitlines()[-1])
 
 
 @pytest.mark.parametrize(

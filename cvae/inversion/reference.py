@@ -1,0 +1,259 @@
+"""Reference sets: (near-)exhaustive valid solutions of a condition, found without any network."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae.files import replacing
+from cvae.inversion.exact import phase_conditions, phase_solutions
+from cvae.inversion.refinement import refine, scaled_jacobian
+from cvae.seeds import Purpose, stream
+from cvae.tasks import Problem
+
+log = logging.getLogger(__name__)
+
+#: of the search; counts up when its results change, so that no cache serves old ones
+VERSION = 4
+SIMULATIONS = 2_000_000
+#: simulated at once of two lines of 50 points, fewer of longer or more lines
+BLOCK = 50_000
+#: solutions kept of a continuum; the limit that a greedy choice of 30 reaches still grows slowly with it
+KEPT = 4_000
+#: an isolated solution is known to this distance (RMS over parameters, as shares of their ranges)
+SEPARATION = 0.01
+
+
+class ReferenceSet(NamedTuple):
+    """Reference solutions of one condition.
+
+    Attributes:
+        theta: parameters ``(count, parameters)``.
+        finite: whether the exact solutions are isolated points, all of which are listed; otherwise they form a
+            continuum, of which this is a sample of everything that passes the gates.
+    """
+
+    theta: Tensor
+    finite: bool
+
+
+class Budget(NamedTuple):
+    """How much is spent on reference sets.
+
+    Attributes:
+        simulations: simulated solutions; made block by block, so memory does not grow with them.
+        starts: simulations that are refined for a condition with isolated solutions; a tenth of them for one of a
+            continuum of which few are accepted.
+        kept: reference solutions kept for each condition of a continuum.
+    """
+
+    simulations: int = SIMULATIONS
+    starts: int = 2_000
+    kept: int = KEPT
+
+
+BUDGET = Budget()
+
+
+def reference_sets(
+    problem: Problem, y: Tensor, seed: int = 0, budget: Budget = BUDGET, known: Tensor | None = None
+) -> list[ReferenceSet]:
+    """Reference solutions of every condition, (near-)exhaustively.
+
+    Sines and cosines of linear combinations of the variables are enumerated exactly. Otherwise, where solutions form a
+    continuum: simulations that pass the gates, completed by refined starts where these are few; where they are
+    isolated: the nearest simulations, refined to zero misfit, merged.
+
+    Args:
+        problem: what is to be inverted.
+        y: conditions ``(count, *y_shape)``.
+        seed: of the simulations.
+        budget: how much is spent.
+        known: one solution of each condition, parameters ``(count, parameters)``; the exact enumeration starts from it.
+    """
+    phases = phase_conditions(problem) if known is not None else None
+    finite = has_isolated_solutions(problem, seed)
+    if finite and phases is not None and known is not None:
+        return [ReferenceSet(phase_solutions(problem.space, phases, one), True) for one in known]
+    accept, near = (0, budget.starts) if finite else (budget.kept, budget.starts // 10)
+    found = search_simulations(problem, y, accept, near, stream(Purpose.REFERENCE_POOL, seed), budget.simulations)
+    sets = []
+    for target, accepted, nearest in zip(y, found.accepted, found.nearest, strict=True):
+        if finite:
+            sets.append(ReferenceSet(_isolated(problem, nearest, target), True))
+            continue
+        if len(accepted) < budget.kept // 20:
+            accepted = torch.cat([accepted, _completed(problem, nearest, target, seed)])
+        sets.append(ReferenceSet(accepted, False))
+    return sets
+
+
+class Found(NamedTuple):
+    """Simulations for each condition: parameters ``(count, parameters)`` of those that pass the gates, and of those
+    with the smallest misfit."""
+
+    accepted: list[Tensor]
+    nearest: list[Tensor]
+
+
+@torch.no_grad()
+def search_simulations(
+    problem: Problem, y: Tensor, accept: int, near: int, generator: torch.Generator, simulations: int
+) -> Found:
+    """Search simulations, block by block, for solutions of every condition.
+
+    The squared misfit against all conditions is one matrix product per block, ``|f|^2 - 2 f.y + |y|^2``; what is below
+    the gate by it is then checked exactly.
+
+    Args:
+        problem: what is to be inverted.
+        y: conditions ``(count, *y_shape)``.
+        accept: accepted solutions at which the search for a condition ends; 0 looks for the nearest alone.
+        near: how many of the nearest to keep.
+        generator: source of the simulations.
+        simulations: how many at most.
+    """
+    accepted = [y.new_zeros(0, problem.space.parameters) for _ in y]
+    near = min(near, simulations)
+    misfit, nearest = y.new_full((len(y), near), torch.inf), y.new_zeros(len(y), near, problem.space.parameters)
+    # a little above the gate, for what rounding does to the difference of large squares
+    rounding = 16 * torch.finfo(y.dtype).eps * float(y.flatten(1).square().mean(-1).max())
+    gate = problem.gates.rmse**2 * 1.01 + 1e-6 * min(1.0, problem.gates.rmse**2) + rounding
+    for theta, values in _simulated(problem, generator, simulations, y.device):
+        open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
+        if not open_ones:
+            break
+        squares = _squared_misfits(problem, values, y[open_ones])
+        if accept:
+            for column, index in enumerate(open_ones):
+                passed = _accepted(problem, theta[squares[:, column] < gate], y[index])
+                accepted[index] = torch.cat([accepted[index], passed])[:accept]
+        block, order = squares.T.topk(min(near, len(theta)), dim=1, largest=False)
+        merged = torch.cat([misfit[open_ones], block], dim=1)
+        best, keep = merged.topk(near, dim=1, largest=False)
+        both = torch.cat([nearest[open_ones], theta[order]], dim=1)
+        misfit[open_ones] = best
+        nearest[open_ones] = both.gather(1, keep.unsqueeze(-1).expand(-1, -1, both.shape[-1]))
+    # places that no simulation has taken are left out
+    return Found(accepted, [one[found < torch.inf] for one, found in zip(nearest, misfit, strict=True)])
+
+
+def _simulated(
+    problem: Problem, generator: torch.Generator, count: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    numbers = max(torch.Size(problem.x_shape).numel(), torch.Size(problem.y_shape).numel(), 20)
+    block = max(BLOCK * 100 // numbers, 1)
+    done = 0
+    while done < count:
+        size = min(block, count - done)
+        theta = problem.space.sample(size, generator).to(device)
+        yield theta, problem.forward(problem.space.decode(theta))
+        done += size
+
+
+def _squared_misfits(problem: Problem, values: Tensor, y: Tensor) -> Tensor:
+    """Largest squared RMSE over the conditions, ``(solutions, len(y))``."""
+    f_of, y_of = problem.by_condition(values), problem.by_condition(y)
+    worst = None
+    for condition in range(y_of.shape[1]):
+        # centred, so that the cancellation of large squares costs few digits
+        middle = y_of[:, condition].mean(0)
+        f, target = f_of[:, condition] - middle, y_of[:, condition] - middle
+        squares = f.square().sum(1, keepdim=True) - 2 * f @ target.T + target.square().sum(1)
+        worst = squares if worst is None else torch.maximum(worst, squares)
+    assert worst is not None
+    return worst.nan_to_num(nan=torch.inf).clamp_min(0) / y_of.shape[-1]
+
+
+def _accepted(problem: Problem, theta: Tensor, y: Tensor) -> Tensor:
+    check = problem.check(problem.space.decode(theta).unsqueeze(0), y.unsqueeze(0))
+    return theta[check.valid[0]]
+
+
+def _repeated(y: Tensor, count: int) -> Tensor:
+    return y.expand(count, *y.shape)
+
+
+def _completed(problem: Problem, starts: Tensor, y: Tensor, seed: int) -> Tensor:
+    """Starts pulled to random misfits below the gate: a sample of a thin accepted set."""
+    share = torch.rand(len(starts), generator=stream(Purpose.REFERENCE_REFINEMENT, seed)).to(y)
+    refined = refine(problem, starts, _repeated(y, len(starts)), steps=30, target=share * problem.gates.rmse)
+    return _accepted(problem, refined.theta, y)
+
+
+def _isolated(problem: Problem, starts: Tensor, y: Tensor) -> Tensor:
+    """All distinct exact solutions that the starts lead to."""
+    refined = refine(problem, starts, _repeated(y, len(starts)), steps=30)
+    exact = refined.misfit < 0.002 * problem.gates.rmse
+    return merge(problem, refined.theta[exact], refined.misfit[exact])
+
+
+def merge(problem: Problem, theta: Tensor, misfit: Tensor) -> Tensor:
+    """One of each cluster of solutions nearer than :data:`SEPARATION`, best misfit first, ``(clusters, parameters)``.
+
+    Args:
+        problem: gives the ranges.
+        theta: ``(count, parameters)``.
+        misfit: ``(count,)``.
+    """
+    rest = theta[misfit.argsort(stable=True)]
+    found = []
+    while len(rest):
+        found.append(rest[0])
+        distance = problem.space.scaled(rest) - problem.space.scaled(rest[0])
+        rest = rest[distance.square().mean(1).sqrt() > SEPARATION]
+    return torch.stack(found) if found else theta[:0]
+
+
+@torch.no_grad()
+def has_isolated_solutions(problem: Problem, seed: int = 0, samples: int = 500) -> bool:
+    """Whether exact solutions are isolated points rather than a continuum.
+
+    Around a solution, all that passes the gate is roughly an ellipsoid whose longest half-axis is the gate over the
+    smallest singular value of the Jacobian of f with respect to the parameters. Isolated means that it is short
+    compared with the ranges for most solutions of the prior.
+    """
+    theta = problem.space.sample(samples, stream(Purpose.SEPARATION, seed))
+    # f sees the number format that it sees everywhere else: a callable may hold constants of it
+    jacobian = scaled_jacobian(problem, theta)[1].double()
+    normal = (jacobian.transpose(1, 2) @ jacobian).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    smallest = torch.linalg.eigvalsh(normal)[:, 0].clamp_min(0).sqrt()
+    half_axis = problem.gates.rmse * jacobian.shape[1] ** 0.5 / smallest.clamp_min(1e-12)
+    return bool(half_axis.median() < 0.5)
+
+
+def cached_reference_sets(
+    problem: Problem,
+    y: Tensor,
+    folder: str | Path | None,
+    known: Tensor | None = None,
+    budget: Budget = BUDGET,
+) -> list[ReferenceSet]:
+    """:func:`reference_sets`, kept on disk under a hash of the problem, the conditions and the budget.
+
+    Args:
+        problem, y, known, budget: as for :func:`reference_sets`.
+        folder: where to keep them; None keeps nothing.
+    """
+    if folder is None:
+        return reference_sets(problem, y, known=known, budget=budget)
+    key = hashlib.sha256(f"{VERSION} {problem.digest} {known is None} {tuple(budget)}".encode())
+    key.update(y.detach().cpu().contiguous().numpy().tobytes())
+    path = Path(folder) / f"reference-{key.hexdigest()[:24]}.pt"
+    if path.is_file():
+        try:
+            stored = torch.load(path, map_location=y.device, weights_only=True)
+            return [ReferenceSet(theta, finite) for theta, finite in stored]
+        except Exception as error:  # torch.load raises many kinds for a damaged file
+            log.warning("%s cannot be read (%s); its reference sets are searched anew.", path, type(error).__name__)
+    log.info("searching the reference sets of %d conditions; they are kept in %s.", len(y), folder)
+    sets = reference_sets(problem, y, known=known, budget=budget)
+    with replacing(path) as temporary:
+        torch.save([(reference.theta.cpu(), reference.finite) for reference in sets], temporary)
+    return sets

@@ -1,0 +1,182 @@
+"""The conditional variational autoencoder: where network, objective and task meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from cvae.data.batches import Batch
+from cvae.losses import Objective, Progress
+from cvae.metrics import ActiveUnits
+from cvae.models import checkpoints
+from cvae.models.generative import Evaluation, Generative, Training
+from cvae.models.sampler import Sampler
+from cvae.networks import LatentNetwork, Reconstruction
+from cvae.sampling import chunk_size, find_point_set, in_chunks
+from cvae.tasks import Problem, Task
+
+
+class CVAE(Generative):
+    """A conditional variational autoencoder.
+
+    Args:
+        network: encoder, prior and decoder.
+        objective: the loss.
+        task: what x and y are, and what counts.
+        evaluation: how plain draws are made.
+        training: optimizer and schedule; needed for training only.
+        seed: fixes the draws of validation and test.
+        config: plain data from which :meth:`from_config` builds the same model; stored in checkpoints.
+    """
+
+    terms = ("loss", "x_term", "y_term", "kl")
+
+    def __init__(
+        self,
+        network: LatentNetwork,
+        objective: Objective,
+        task: Task,
+        evaluation: Evaluation | None = None,
+        training: Training | None = None,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(task, evaluation, training, seed, config)
+        self.network = network
+        self.objective = objective
+        scale = task.x_scale(torch.empty(0))
+        self.register_buffer("_x_scale", None if bool((scale == 1).all()) else scale.clone(), persistent=False)
+        self._active: ActiveUnits | None = None
+        self._information: list[Tensor] = []
+        self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], task: Task | None = None, training: Training | None = None, seed: int = 0
+    ) -> CVAE:
+        """A model from plain data.
+
+        Args:
+            config: ``task``, ``model``, ``loss`` and ``evaluation``, without interpolations.
+            task: the task, if it has been built already.
+            training: optimizer and schedule.
+            seed: see the constructor.
+        """
+        if task is None:
+            # not by Hydra inside: it would call a function that the forward operator names
+            task = cast(Task, instantiate(config["task"], _convert_="all", _recursive_=False))
+        return cls(
+            network=instantiate(config["model"], _convert_="all"),
+            objective=instantiate(config["loss"], _convert_="all"),
+            task=task,
+            evaluation=Evaluation(**config["evaluation"]),
+            training=training,
+            seed=seed,
+            config=config,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, allow: Iterable[str] = ()) -> CVAE:
+        """A trained model from a checkpoint alone, on the CPU and in evaluation mode.
+
+        Args:
+            path: the ``.ckpt`` file.
+            allow: dotted names that its config may ask for beside the project's own, see
+                :func:`cvae.models.checkpoints.read_checkpoint`.
+
+        Raises:
+            cvae.errors.MissingFileError: if there is no such file.
+            cvae.models.checkpoints.CheckpointError: if it is damaged or asks for anything outside the allow-list.
+        """
+        config, weights = checkpoints.read_checkpoint(path, allow)
+        try:
+            model = cls.from_config(config)
+            model.load_state_dict(weights)
+        except Exception as error:
+            raise checkpoints.CheckpointError(
+                f"{path}: its config and weights do not make a model ({error})."
+            ) from error
+        return model.eval()
+
+    # --- use
+
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``, not checked."""
+        return self._draw(y, draws, generator, self.evaluation.temperature)
+
+    def tempered(self, temperature: float) -> Sampler:
+        """The model as a sampler with another temperature than its own, see :class:`Evaluation`."""
+        return _AtTemperature(self, temperature)
+
+    @torch.no_grad()
+    def _draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float) -> Tensor:
+        u = find_point_set(self.evaluation.point_set)(len(y), draws, self.network.noise_dim, generator)
+
+        def decode(some: slice, part: slice) -> Tensor:
+            return self.network.draw(y[some], u[some, part].to(y), temperature)
+
+        return in_chunks(decode, len(y), draws, chunk_size(y.device, torch.Size(self.task.x_shape).numel()))
+
+    # --- training
+
+    def compile_training(self) -> None:
+        """Compile what a training step computes of the network; its weights keep their names."""
+        # a last, smaller batch is compiled as well, rather than all for any size
+        self._compiled = torch.compile(self.network.reconstruct, dynamic=False)
+
+    def setup(self, stage: str) -> None:
+        """Start the measure of active units; take the units of x and y from the training data of a new training."""
+        self._active = ActiveUnits(self.network.latent_dim, self.network.active_variance).to(self.device)
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            train: Batch = self._data.splits.train
+            self.network.fit_scale(train.x, train.y)
+
+    def loss(self, batch: Batch, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Named per-sample terms ``(batch,)``, see :meth:`cvae.losses.Objective.__call__`."""
+        # compiled for the batches of training alone: others have other shapes, and are few
+        compiled = self._compiled if progress is not None else None
+        return self._terms((compiled or self.network.reconstruct)(batch.x, batch.y), batch, progress)
+
+    def _terms(
+        self, reconstruction: Reconstruction, batch: Batch, progress: Progress | None = None
+    ) -> dict[str, Tensor]:
+        forward = self.task.forward if isinstance(self.task, Problem) else None
+        scale = cast(Tensor | None, self._x_scale)
+        return self.objective(reconstruction, batch.x, batch.y, scale, forward, progress)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Note the terms of a batch, and what its codes tell of the latent."""
+        reconstruction = self.network.reconstruct(batch.x, batch.y)
+        self._note("val", self._terms(reconstruction, batch))
+        cast(ActiveUnits, self._active).update(reconstruction.code)
+        if batch_index == 0:
+            self._information.append(self.network.information(batch.x, batch.y))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the active units and the information of the latent, then terms and measured draws."""
+        active = cast(ActiveUnits, self._active)
+        self.log("val/active_units", active.compute())
+        active.reset()
+        # estimated on the first batch of each process: with more samples it costs their square
+        self.log("val/information", self._information.pop(), sync_dist=self.trainer.world_size > 1)
+        super().on_validation_epoch_end()
+
+    @classmethod
+    def measured(cls) -> set[str]:
+        """Names of what is measured beside the draws, the latent included."""
+        return super().measured() | {"val/active_units", "val/information"}
+
+
+class _AtTemperature:
+    """A model's draws at a temperature of their own."""
+
+    def __init__(self, model: CVAE, temperature: float) -> None:
+        self.model, self.temperature = model, temperature
+
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        return self.model._draw(y, draws, generator, self.temperature)

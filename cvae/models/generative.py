@@ -1,0 +1,263 @@
+"""The LightningModule of every generative model: optimisation, logged terms, measured draws and checkpoints."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from cvae.data.batches import Batch
+from cvae.errors import UserError
+from cvae.inversion import reference_measures
+from cvae.losses import Progress, Schedule
+from cvae.metrics import Drawn
+from cvae.models import checkpoints
+from cvae.sampling import find_point_set
+from cvae.seeds import Purpose, stream
+from cvae.tasks import Problem, Task
+
+MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+
+#: conditions and draws that are drawn and measured at once; several processes share the conditions in such portions
+CONDITIONS, DRAWS = 25, 65_536
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How plain draws are made, when validating, when testing and in later use.
+
+    Args:
+        draws: solutions for each condition when validating and testing.
+        point_set: point set that latent draws start from, ``random`` or ``sobol``.
+        temperature: spread of the latent; above 1 it is wider than its prior.
+
+    Raises:
+        UserError: for a number or a name that makes no sense.
+    """
+
+    draws: int = 30
+    point_set: str = "random"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UserError(f"evaluation.draws is {self.draws}; it must be at least 1.")
+        if not self.temperature > 0:
+            raise UserError(f"evaluation.temperature is {self.temperature}; it must be positive.")
+        find_point_set(self.point_set)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model needs to be trained.
+
+    Args:
+        optimizer: from parameters to an optimizer.
+        schedule: learning-rate factor as a function of the share of training that is done; None keeps the rate.
+    """
+
+    optimizer: MakeOptimizer
+    schedule: Schedule | None = None
+
+
+class Generative(LightningModule, ABC):
+    """A model that learns from pairs (x, y) to draw x given y; a :class:`~cvae.models.sampler.Sampler`.
+
+    A subclass gives :meth:`loss`, :meth:`draw` and the names of its :attr:`terms`.
+
+    Args:
+        task: what x and y are, and what counts.
+        evaluation: how plain draws are made.
+        training: optimizer and schedule; needed for training only.
+        seed: fixes the draws of validation and test.
+        config: plain data from which the same model is built again; stored in checkpoints.
+    """
+
+    #: names of the terms that :meth:`loss` gives
+    terms: tuple[str, ...] = ("loss",)
+
+    def __init__(
+        self,
+        task: Task,
+        evaluation: Evaluation | None = None,
+        training: Training | None = None,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.evaluation = evaluation or Evaluation()
+        self.training_parts = training
+        self.seed = seed
+        self.config = dict(config) if config is not None else None
+        self._sums: dict[str, list[tuple[Tensor, int]]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self.val_metrics = task.measures().clone(prefix="val/")
+        self.test_metrics = task.measures().clone(prefix="test/")
+        self._references: dict[str, MetricCollection] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook here fifty times a step, and a module's own way of setting is slow
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    # --- what a subclass gives
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: Progress | None = None) -> dict[str, Tensor]:
+        """Named per-sample terms, each ``(batch,)``; ``loss`` is minimised.
+
+        Args:
+            batch: solutions and conditions.
+            progress: where training is; None when validating and testing.
+        """
+
+    @abstractmethod
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``, not checked."""
+
+    # --- training
+
+    @property
+    def problem(self) -> Problem:
+        """The inverse problem that the model was made for.
+
+        Raises:
+            UserError: for a task without a forward operator.
+        """
+        if not isinstance(self.task, Problem):
+            raise UserError("this model's task has no forward operator, so its draws cannot be checked or refined.")
+        return self.task
+
+    def on_train_epoch_start(self) -> None:
+        """Start the noise of the epoch."""
+        self._seed_noise(self.current_epoch)
+
+    def on_validation_start(self) -> None:
+        """Start the noise of a validation outside of a training."""
+        # within a training it would give the steps after it the noise of other steps again
+        if self.trainer.state.fn != "fit":
+            self._seed_noise(0, 0)
+
+    def on_test_start(self) -> None:
+        """Start the noise of a test."""
+        self._seed_noise(0, 1)
+
+    def _seed_noise(self, *keys: int) -> None:
+        """Start the generator that the posterior is sampled with, so that a training that is resumed at an epoch goes
+        on as one that was not interrupted, and each process has noise of its own."""
+        torch.manual_seed(stream(Purpose.POSTERIOR, self.seed, *keys, self.global_rank).initial_seed())
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Mean loss of a batch, a number; its terms are noted."""
+        terms = self.loss(batch, Progress(self.global_step, self._total_steps))
+        self._note("train", terms)
+        return terms["loss"].mean()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Note the terms of a batch."""
+        self._note("val", self.loss(batch))
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Note the terms of a batch."""
+        self._note("test", self.loss(batch))
+
+    def _note(self, stage: str, terms: Mapping[str, Tensor]) -> None:
+        # sums stay on the device: reading them every step would stall it
+        self._names[stage] = tuple(terms)
+        sums = torch.stack(list(terms.values())).detach().sum(1)
+        self._sums.setdefault(stage, []).append((sums, len(terms["loss"])))
+
+    def on_train_epoch_end(self) -> None:
+        """Log terms and learning rate."""
+        self._log_terms("train")
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log terms and measured draws."""
+        self._log_terms("val")
+        self._log_draws("validation", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log terms and measured draws."""
+        self._log_terms("test")
+        self._log_draws("test", self.test_metrics)
+
+    def evaluate(self, y: Tensor, key: int) -> Iterator[Drawn]:
+        """Draws for this process's share of the conditions ``y`` ``(count, *y_shape)``, the same for the same ``key``
+        whatever the number of processes."""
+        draws = self.evaluation.draws
+        index = torch.arange(len(y), device=y.device)
+        portions = index.split(max(min(CONDITIONS, DRAWS // draws), 1))
+        for number, which in list(enumerate(portions))[self.global_rank :: self.trainer.world_size]:
+            generator = stream(Purpose.EVALUATION, self.seed, key, number)
+            with torch.no_grad():
+                yield self.task.drawn(which, self.draw(y[which], draws, generator), y[which])
+
+    def _log_draws(self, stage: str, metrics: MetricCollection) -> None:
+        references = self._reference_measures(stage, cast(str, metrics.prefix))
+        for drawn in self.evaluate(self._data.conditions(stage).y, key=("validation", "test").index(stage)):
+            for measures in (metrics, references):
+                measures.update(drawn)
+        for measures in (metrics, references):
+            self.log_dict(measures.compute())
+            measures.reset()
+
+    def _reference_measures(self, stage: str, prefix: str) -> MetricCollection:
+        """The measures against reference sets; these are searched once and then kept."""
+        if stage not in self._references:
+            found = MetricCollection({})
+            if isinstance(self.task, Problem):
+                found = reference_measures(self.task, self._data.references(stage), self.evaluation.draws)
+            self._references[stage] = found.clone(prefix=prefix).to(self.device)
+        return self._references[stage]
+
+    def _log_terms(self, stage: str) -> None:
+        # reduced by hand: Lightning's own mean over processes would weigh unequal shares alike
+        parts = self._sums.pop(stage)
+        total = torch.stack([sums for sums, _ in parts]).sum(0)
+        sums = torch.cat([total, total.new_tensor([float(sum(count for _, count in parts))])])
+        if self.trainer.world_size > 1:
+            sums = cast(Tensor, self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.log_dict({f"{stage}/{name}": sums[place] / sums[-1] for place, name in enumerate(self._names[stage])})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser, and its schedule as a factor for each step."""
+        if self.training_parts is None:
+            raise ValueError("this model was built for use, not for training: it has no optimizer.")
+        optimizer = self.training_parts.optimizer(self.parameters())
+        schedule = self.training_parts.schedule
+        if schedule is None:
+            return optimizer
+        total = self._total_steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the config, as plain data, to a checkpoint."""
+        checkpoint[checkpoints.KEY] = {"format": checkpoints.FORMAT, "config": self.config}
+
+    @cached_property
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return max(int(self.trainer.estimated_stepping_batches), 1)
+
+    @property
+    def _data(self) -> Any:
+        """The data module, typed loosely: any that has ``splits``, ``conditions`` and ``references`` will do."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @classmethod
+    def measured(cls) -> set[str]:
+        """Names of what training and validation measure beside the draws."""
+        return {f"{stage}/{term}" for stage in ("train", "val") for term in cls.terms} | {"train/lr"}

@@ -1,0 +1,312 @@
+"""The settling of a config: looked at once, before a run begins; what comes out is complete and is not changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypedDict
+
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from cvae.config import plain
+from cvae.data import PairFiles
+from cvae.errors import UserError
+from cvae.generation import Plan
+from cvae.inversion import gradient_alignment, has_isolated_solutions
+from cvae.models import CVAE, Evaluation
+from cvae.runs.options import check_entries, check_options
+from cvae.tasks import Lines, Problem, Task
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+#: least alignment (:func:`cvae.inversion.gradient_alignment`) at which the y-term acts everywhere. Smooth functions
+#: have 0.7 to 1, the oscillating ones of the tables 0.35 and less
+ALIGNED = 0.5
+LARGEST_SEED = 2**32 - 1
+#: entries of Lightning's Trainer of which ``auto`` is a value
+TRAINER_AUTO = ("trainer.accelerator", "trainer.devices", "trainer.strategy")
+#: terms of a loss, of which less is better
+TERMS = CVAE.terms
+#: what is made of one ``_target_``, and what holds several of them
+BUILT, COLLECTED = ("data", "model", "loss", "optimizer", "scheduler"), ("callbacks", "logger")
+#: smallest values that no constructor knows of
+LEAST = {
+    "threads": 1,
+    "optimizer.weight_decay": 0,
+    "trainer.max_epochs": -1,
+    "trainer.gradient_clip_val": 0,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.num_nodes": 1,
+}
+
+
+class TopEntries(TypedDict):
+    """Types of the entries that belong to no group."""
+
+    seed: int
+    threads: int | None
+    compile: bool
+    test: bool
+
+
+class Optimized(TypedDict):
+    """Types of the entries about what is optimized."""
+
+    optimized_metric: str
+    optimized_mode: Literal["max", "min"]
+
+
+def settle(cfg: DictConfig) -> DictConfig:
+    """The complete config of a run.
+
+    It looks at the problem and the data, replaces every ``auto`` by the recipe's value or by what follows from the
+    data, and checks names and types of all entries. Entries that the user has set stay. The result has no interpolation
+    but that of the run's folder; settling it again gives the same.
+
+    Args:
+        cfg: the composed config; it is not changed.
+
+    Raises:
+        UserError: for an entry that makes no sense; the message names it.
+    """
+    cfg = cfg.copy()
+    OmegaConf.set_struct(cfg, False)
+    _check_whole(cfg)
+    task = _look_at_data(cfg)
+    _apply_recipe(cfg, task)
+    _fill_from_task(cfg.model, task, "model")
+    if cfg.optimizer.get("fused") == AUTO:
+        # with mixed precision, Lightning refuses to clip the gradients of a fused optimiser
+        precision = str(cfg.trainer.get("precision"))
+        cfg.optimizer.fused = precision in ("32", "64") or precision.endswith("-true")
+    _fill_optimized(cfg, task)
+    settled = _resolved(cfg)
+    _check(plain(_without(settled, "run_dir")))
+    return settled
+
+
+def _check_whole(cfg: DictConfig) -> None:
+    """Check that nothing is left out, and the entries at the top, which others take their values from."""
+    for name in (*BUILT, *COLLECTED, "trainer", "generation", "evaluation", "recipe"):
+        if not isinstance(cfg.get(name), DictConfig):
+            raise UserError(f"{name} is {cfg.get(name)}; it must be a mapping, as conf/train.yaml has it.")
+    missing = [name for name in _places(OmegaConf.to_container(cfg), MISSING) if name != "run_dir"]
+    if missing:
+        raise UserError(f"{', '.join(missing)} must be set, for example with {missing[0]}=...; there is no default.")
+    top = {name: cfg.get(name) for name in TopEntries.__annotations__}
+    check_entries(top, TopEntries, "")
+    if not 0 <= cfg.seed <= LARGEST_SEED:
+        raise UserError(f"seed is {cfg.seed}; it must be a whole number from 0 to {LARGEST_SEED}.")
+
+
+def task_of(data: Mapping[str, Any]) -> Task:
+    """The task of a config group ``data``, without its pairs.
+
+    Raises:
+        UserError: for an entry that makes no sense.
+    """
+    values = {name: value for name, value in plain(data).items() if value != AUTO}
+    check_options({"data": values | {"_partial_": True}})
+    return get_class(values["_target_"]).make_task(values)  # type: ignore[attr-defined,no-any-return]
+
+
+def plan_of(generation: Mapping[str, Any]) -> Plan:
+    """The plan of a config group ``generation``.
+
+    Raises:
+        UserError: for an entry that makes no sense.
+    """
+    values = plain(generation)
+    check_entries(values, Plan, "generation")
+    return Plan(**values)
+
+
+def _look_at_data(cfg: DictConfig) -> Task:
+    """The task; sets ``data.directions`` to what a file shows."""
+    task = task_of(cfg.data)
+    source = cfg.data.get("source")
+    if isinstance(task, Problem) and source is not None and source.get("_target_") == "cvae.data.PairFiles":
+        files: PairFiles = instantiate(source)
+        found = files.directions(task)
+        if found is not None:
+            cfg.data.directions = found
+            task = task_of(cfg.data)
+    return task
+
+
+def _apply_recipe(cfg: DictConfig, task: Task) -> None:
+    """Decide what the recipe leaves to the problem, say so, and fill in its values."""
+    recipe = cfg.recipe
+    for name in ("separate", "y_term"):
+        if recipe[name] != AUTO and not isinstance(recipe[name], bool):
+            raise UserError(f"recipe.{name} is {recipe[name]!r}; it must be auto, true or false.")
+    if "columns" not in recipe:
+        return  # settled before
+    separate, y_term = recipe.separate, recipe.y_term
+    alignment = None
+    if isinstance(task, Problem) and AUTO in (separate, y_term):
+        alignment = gradient_alignment(task)
+        separate = has_isolated_solutions(task) if separate == AUTO else separate
+        y_term = alignment >= ALIGNED if y_term == AUTO else y_term
+    separate, y_term = separate is True, y_term is True
+    lines = isinstance(task, Problem) and isinstance(task.space, Lines)
+    column = "separate" if separate else "continuum" if lines else "continuum_vectors"
+    if alignment is not None:
+        log.info("%s", explain(column, y_term, alignment))
+    for name in (column, "y_everywhere" if y_term else "y_near"):
+        _fill(cfg, recipe.columns[name])
+    cfg.recipe = {"separate": separate, "y_term": y_term}
+
+
+def explain(column: str, y_term: bool, alignment: float) -> str:
+    """What the recipe takes, and why, in one line."""
+    solutions = "are separate points" if column == "separate" else "form a continuum"
+    gradient = "from afar: the y-term acts everywhere" if y_term else "from nearby only: the y-term comes late"
+    return (
+        f"the solutions of one y {solutions}: recipe {column}; the gradient of the misfit leads to them {gradient} "
+        f"(alignment {alignment:.2f}). recipe.separate and recipe.y_term overrule this."
+    )
+
+
+def _fill(own: DictConfig, recipe: DictConfig) -> None:
+    """Give every entry of ``own`` that is ``auto`` the recipe's value; what is set otherwise stays."""
+    for key in recipe:
+        value = recipe._get_node(key)
+        if key not in own:
+            continue
+        present = own._get_node(key)
+        if not (isinstance(present, DictConfig) and isinstance(value, DictConfig)):
+            if own[key] == AUTO:
+                own[key] = value
+        elif present.get("_target_") == AUTO:
+            # a part that is left to the recipe as a whole, below the entries that are set
+            set_here = {name: entry for name, entry in present.items_ex(resolve=False) if entry != AUTO}
+            own[key] = OmegaConf.merge(value, set_here)
+        else:
+            _fill(present, value)
+
+
+def _fill_from_task(part: DictConfig, task: Task, where: str) -> None:
+    """Fill the shapes and the space that a model takes from the data, and compare those that are given."""
+    for key in list(part):
+        name, value = f"{where}.{key}", part[key]
+        if isinstance(value, DictConfig):
+            _fill_from_task(value, task, name)
+        elif key in ("x_shape", "y_shape"):
+            true = list(getattr(task, str(key)))
+            if value != AUTO and list(value) != true:
+                raise UserError(f"{name} is {list(value)}, but the data give {true}; set {name}=auto.")
+            part[key] = true
+        elif key == "space" and value == AUTO:
+            if not isinstance(task, Problem):
+                raise UserError(f"{name} needs a task with a known function; use model/head=values.")
+            part[key] = task.space.config
+
+
+def _fill_optimized(cfg: DictConfig, task: Task) -> None:
+    """Choose the measure that tells most of a model, and the direction in which it is better."""
+    measures = task.measures()
+    known = CVAE.measured() | {f"val/{name}" for name in measures}
+    headline = f"val/{task.headline}"
+    if isinstance(task, Problem):
+        # where solutions are separate, all draws of a y are hardly ever valid at once: val/score stays near 0
+        headline = "val/valid" if cfg.recipe.separate else headline
+        if (plain(cfg.data).get("evaluation") or {}).get("references", 0):
+            finite = has_isolated_solutions(task)
+            known |= {"val/mode_recall", "val/mode_recall_pooled"} if finite else {"val/coverage_ratio"}
+            headline = "val/mode_recall" if finite else headline
+    if cfg.optimized_metric == AUTO:
+        cfg.optimized_metric = headline
+    if cfg.optimized_metric not in known:
+        raise UserError(
+            f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
+            f"choose one of {', '.join(sorted(known))}."
+        )
+    if cfg.optimized_mode == AUTO:
+        name = str(cfg.optimized_metric).split("/")[-1]
+        lower = name in TERMS or (name in measures and measures[name].higher_is_better is False)
+        cfg.optimized_mode = "min" if lower else "max"
+
+
+def _resolved(cfg: DictConfig) -> DictConfig:
+    """``cfg`` without interpolations but that of the run's folder, which may be moved."""
+    cfg.run_dir = "."
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    settled: DictConfig = OmegaConf.create(_keep_folder(OmegaConf.to_container(cfg, resolve=False), values))
+    settled.run_dir = MISSING
+    return settled
+
+
+def _keep_folder(raw: Any, value: Any) -> Any:
+    """``value``, but the ``raw`` text wherever that asks for the run's folder."""
+    if isinstance(raw, str) and "${run_dir}" in raw:
+        return raw
+    if isinstance(raw, dict) and isinstance(value, dict):
+        return {key: _keep_folder(raw.get(key), entry) for key, entry in value.items()}
+    if isinstance(raw, list) and isinstance(value, list):
+        return [_keep_folder(one, other) for one, other in zip(raw, value, strict=True)]
+    return value
+
+
+def _without(cfg: DictConfig, name: str) -> DictConfig:
+    """A copy of ``cfg`` in which the entry ``name`` is resolved to nothing of importance."""
+    copy = cfg.copy()
+    copy[name] = "."
+    return copy
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Check names and types of all entries, and the bounds that no constructor checks."""
+    left = [name for name in _places(values, AUTO) if name not in TRAINER_AUTO]
+    if left:
+        raise UserError(f"{left[0]} is auto, but nothing says what it should be; set it.")
+    check_entries({name: values.get(name) for name in Optimized.__annotations__}, Optimized, "")
+    for name in BUILT:
+        if "_target_" not in values[name]:
+            raise UserError(f"{name} has no _target_; choose a member of conf/{name}, as {name}=NAME.")
+        check_options(values[name], name)
+    for name in COLLECTED:
+        for key, entry in values[name].items():
+            if entry is not None and "_target_" not in (entry if isinstance(entry, dict) else {}):
+                raise UserError(f"{name}.{key} is {entry!r}; it must be a mapping with _target_, or null.")
+        check_options(values[name], name)
+    check_options(values["trainer"] | {"_partial_": True}, "trainer")
+    # the plan first: the evaluation takes its draws from there
+    check_entries(values["generation"], Plan, "generation")
+    check_entries(values["evaluation"], Evaluation, "evaluation")
+    for name, smallest in LEAST.items():
+        group, _, key = name.rpartition(".")
+        value = (values[group] if group else values).get(key)
+        if value is not None and value < smallest:
+            raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+    _check_length(values["trainer"])
+    _check_optimizer(values["optimizer"])
+
+
+def _check_length(trainer: dict[str, Any]) -> None:
+    """Refuse a training without an end, over which no schedule of the learning rate can be laid."""
+    if trainer.get("max_epochs") == -1 and trainer.get("max_steps", -1) == -1:
+        raise UserError("trainer.max_epochs is -1, a training without an end; set it, or +trainer.max_steps=N.")
+
+
+def _check_optimizer(config: dict[str, Any]) -> None:
+    """Check the learning rate, and let torch check the other options on a parameter that nobody needs."""
+    rate = config.get("lr")
+    if rate is not None and not rate > 0:
+        raise UserError(f"optimizer.lr is {rate}; it must be above 0.")
+    try:
+        instantiate(config)([torch.zeros(1, requires_grad=True)])
+    except ValueError as error:
+        raise UserError(f"optimizer: {error}.") from error
+
+
+def _places(values: Any, word: str, where: str = "") -> Iterator[str]:
+    """Names of the entries that are ``word``."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _places(value, word, f"{where}.{key}" if where else str(key))
+    elif values == word:
+        yield where

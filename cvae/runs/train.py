@@ -1,0 +1,258 @@
+"""From a composed config to a trained, tested and recorded model."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig
+
+from cvae import __version__
+from cvae.config import flatten, plain
+from cvae.data import PairData
+from cvae.errors import UserError, innermost
+from cvae.files import write_json
+from cvae.generation import Plan, generate
+from cvae.models import CVAE, Training
+from cvae.runs.checkpoint_files import WholeCheckpoints, step_of
+from cvae.runs.continuation import Continuation
+from cvae.runs.folder import FINISHED, RESULT, Start, mark_running, timestamp
+from cvae.runs.loggers import build_loggers
+from cvae.runs.ranks import rank
+from cvae.show.tables import print_summary
+from cvae.tasks import Problem
+
+log = logging.getLogger(__name__)
+
+# groups of the config that decide a result
+DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "evaluation", "trainer")
+
+# of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
+# over the processes already, steps between logs where logs are per epoch, the checkpoints of a run that goes on
+NOISE = (
+    ".*LeafSpec.*",
+    ".*sync_dist=True.*",
+    ".*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
+
+
+def train(
+    cfg: DictConfig,
+    run_dir: Path,
+    start: Start,
+    overrides: list[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> float:
+    """Train, test and record one model.
+
+    Args:
+        cfg: the settled config; it is not changed.
+        run_dir: the run's own folder; nothing is written elsewhere.
+        start: the run's identity, and where to go on.
+        overrides: what the user changed, for the record.
+        callbacks: further ones, beside those of the config.
+
+    Returns:
+        The value of ``cfg.optimized_metric`` for the model that was kept.
+
+    Raises:
+        UserError: for a config that makes no sense; the message names the entry.
+    """
+    started = time.time()
+    # Lightning resolves links, and paths below the folder must stay so
+    run_dir = run_dir.resolve()
+    settings = settings_of(cfg)
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    data, model = build(cfg)
+    continuation = Continuation()
+    own = build_callbacks(cfg, run_dir)
+    loggers = build_loggers(cfg.logger.values(), step_of(start.checkpoint))
+    trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation], loggers)
+    plan = generation_plan(cfg)
+    # searched before the clock of the training starts; later calls find them in the cache
+    data.references("validation")
+    if rank() == 0:
+        mark_running(run_dir, start, settings, overrides)
+    with quiet():
+        fit_started = time.time()
+        trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+        fit_s = continuation.earlier_s + time.time() - fit_started
+        kept = kept_checkpoint(trainer)
+        # none are new where all epochs had been done
+        measures = continuation.measures | {name: float(value) for name, value in trainer.callback_metrics.items()}
+        measures |= kept_measures(trainer, model, data, kept)
+        if cfg.test:
+            trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+            measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        if plan is not None and cfg.test and isinstance(data.task, Problem):
+            measures |= generated_measures(model, data, plan)
+        _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
+        result = {
+            "status": FINISHED,
+            "optimized_metric": cfg.optimized_metric,
+            "optimized_mode": cfg.optimized_mode,
+            "value": measures[cfg.optimized_metric],
+            "measures": measures,
+            "checkpoint": str(Path(kept).relative_to(run_dir)) if kept else None,
+            "seed": cfg.seed,
+            "overrides": overrides or [],
+            "duration_s": round(continuation.earlier_s + time.time() - started, 2),
+            "fit_s": round(fit_s, 2),
+            "resumed": continuation.resumed,
+            "finished": timestamp(),
+            "versions": versions(),
+            "config_hash": start.config_hash,
+            "config": settings,
+        }
+        write_json(run_dir / RESULT, result)
+        print_summary(measures, run_dir, kept)
+    return measures[cfg.optimized_metric]
+
+
+def build(cfg: DictConfig) -> tuple[PairData, CVAE]:
+    """The data and the untrained model that a settled ``cfg`` describes.
+
+    Raises:
+        UserError: for a value out of bounds; the message names the entry.
+    """
+    data: PairData = instantiate(cfg.data, _convert_="all")
+    config = {"task": data.task.config} | {name: plain(cfg[name]) for name in ("model", "loss", "evaluation")}
+    training = Training(instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+    model = CVAE.from_config(config, data.task, training, cfg.seed)
+    if cfg.compile:
+        model.compile_training()
+    return data, model
+
+
+def build_callbacks(cfg: DictConfig, run_dir: Path) -> list[Callback]:
+    """The callbacks that a settled ``cfg`` describes, for a run in ``run_dir``; nothing is written.
+
+    Raises:
+        UserError: for a value out of bounds; the message names the entry.
+    """
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
+    return [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """The trainer that ``cfg`` describes.
+
+    Raises:
+        UserError: for an accelerator, devices or a strategy that Lightning does not have here.
+    """
+    plugins = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
+    try:
+        trainer: Trainer = instantiate(
+            cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=plugins, default_root_dir=run_dir
+        )
+    except InstantiationException as error:
+        # Lightning tells most mistakes by its own kind of error, these by what Python has
+        cause = innermost(error)
+        if isinstance(cause, ValueError | TypeError):
+            raise UserError(f"trainer: {cause}") from error
+        raise
+    return trainer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings of Lightning that help nobody."""
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def kept_checkpoint(trainer: Trainer) -> str | None:
+    """Path of the checkpoint to keep: the best one, or the last if no measure is monitored.
+
+    None where nothing was kept (``fast_dev_run``, or no checkpoint callback).
+    """
+    found = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    monitored = [callback for callback in found if callback.monitor is not None and callback.best_model_path]
+    newest = [callback for callback in found if callback.monitor is None and callback.best_model_path]
+    if not monitored:
+        return newest[0].best_model_path if newest else None
+    return monitored[0].best_model_path
+
+
+def kept_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:
+    """Validation measures of the model that is kept (those of the last epoch may describe another)."""
+    # without loggers: their curves show the training, and this is no further epoch of it
+    loggers, trainer.loggers = trainer.loggers, []
+    found = trainer.validate(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+    trainer.loggers = loggers
+    return {name: float(value) for name, value in found[0].items()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    packages = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy")
+    return {"python": platform.python_version(), "cvae": __version__} | {name: version(name) for name in packages}
+
+
+def generation_plan(cfg: DictConfig) -> Plan | None:
+    """The plan that ``cfg.generation`` describes if it goes beyond plain draws, which validation and test make anyway.
+
+    Raises:
+        UserError: for values that make no sense.
+    """
+    plan = Plan(**plain(cfg.generation))
+    if plan.drawn > plan.draws or plan.refine_steps > 0:
+        return plan
+    if plan.temperature is not None:
+        raise UserError(
+            f"generation.temperature is {plan.temperature}, but a training makes plain draws with "
+            "evaluation.temperature: set that one, or a plan such as generation=complete."
+        )
+    return None
+
+
+def generated_measures(model: CVAE, data: PairData, plan: Plan) -> dict[str, float]:
+    """What each stage of ``plan`` leaves on the test conditions, as ``test/<stage>/<measure>``."""
+    y = data.conditions("test").y.to(model.device)
+    solutions = generate(model.eval(), model.problem, y, plan)
+    names = ("valid", "coverage", "rmse")
+    return {f"test/{stage}/{name}": getattr(row, name) for stage, row in solutions.stages.items() for name in names}
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data without the run's folder, so that runs of the same settings show the same."""
+    neutral = cfg.copy()
+    neutral.run_dir = "."
+    settings: dict[str, Any] = plain(neutral)
+    settings.pop("run_dir")
+    return settings
+
+
+def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: dict[str, float], first: str) -> None:
+    """Fill the HPARAMS tab of TensorBoard: what decides a result, and the measures with ``first`` in front."""
+    decisive = flatten({group: settings[group] for group in DECISIVE if group in settings})
+    chosen = {name: measures[name] for name in (first, *measures) if name.startswith(("val/", "test/"))}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(decisive, metrics={f"final/{name}": value for name, value in chosen.items()})
+            # Lightning wrote it, empty, at the start
+            Path(logger.log_dir, logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
+            logger.save()

@@ -1,1 +1,0 @@
-"""Hyperparameter search with Optuna: spaces as config, studies on disk that can be killed and resumed."""

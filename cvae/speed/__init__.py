@@ -1,1 +1,0 @@
-"""How fast the project is next to plain loops, and how its cost grows."""

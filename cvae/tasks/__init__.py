@@ -1,0 +1,26 @@
+"""What x and y are, and what counts: spaces of solutions, forward operators, gates."""
+
+from cvae.tasks.box import Box
+from cvae.tasks.expressions import Expression, ExpressionError
+from cvae.tasks.forward import CallableForward, ExpressionForward, ForwardOperator, forward_from_config
+from cvae.tasks.lines import Lines
+from cvae.tasks.problem import Gates, Problem, box_problem, line_problem
+from cvae.tasks.space import Space
+from cvae.tasks.task import Task
+
+__all__ = [
+    "Box",
+    "CallableForward",
+    "Expression",
+    "ExpressionError",
+    "ExpressionForward",
+    "ForwardOperator",
+    "Gates",
+    "Lines",
+    "Problem",
+    "Space",
+    "Task",
+    "box_problem",
+    "forward_from_config",
+    "line_problem",
+]

@@ -1,0 +1,61 @@
+"""Train the rows of a table and print what they reach.
+
+``python scripts/benchmarks/results.py table=problems seeds=[0,1,2]``
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import hydra
+from common import Row, assess, call, command_line, footer, markdown, plans_of, references_of, show, trained, unseen
+from omegaconf import DictConfig
+
+from cvae.config import plain
+from cvae.errors import UserError
+from cvae.runs.folder import identify
+from cvae.runs.train import settings_of
+
+
+def results(
+    table: dict[str, Any], only: list[str] | None, seeds: list[int], conditions: int, overrides: list[str], out: str
+) -> None:
+    """Print one line for each row, seed and plan, then the same as Markdown.
+
+    The arguments are the entries of ``conf/results.yaml``; a table has a ``title``, ``rows`` (overrides of the training
+    by name) and ``plans`` of generation by name.
+
+    Raises:
+        UserError: for a row that the table does not have, or a config that makes no sense.
+    """
+    unknown = sorted(set(only or []) - set(table["rows"]))
+    if unknown:
+        raise UserError(f"only names {unknown}, but the table has the rows {list(table['rows'])}.")
+    plans = plans_of(table["plans"])
+    rows: list[Row] = []
+    for name in only or table["rows"]:
+        for seed in seeds:
+            cfg = hydra.compose("train", [*table["rows"][name], *overrides, f"seed={seed}"])
+            # x0 + x1 and x0 - x1 need folders of their own, and so do rows of one name in two tables
+            label = quote(name.replace(" ", "_"), safe="")
+            model, seconds = trained(cfg, Path(out) / f"{label}-{seed}-{identify(settings_of(cfg))[:8]}")
+            batch = unseen(model.problem, conditions, seed)
+            references = references_of(model.problem, batch, cfg.data.cache)
+            title = f"{name} (seed {seed})"
+            rows += assess(title, model, model.problem, batch.y, references, plans, train_s=seconds)
+            show(rows, table["title"])
+    print(markdown(rows))
+    print(footer(conditions))
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="results")
+def main(cfg: DictConfig) -> None:
+    """Run with the settings of ``conf/results.yaml``."""
+    with command_line():
+        call(results, plain(cfg))
+
+
+if __name__ == "__main__":
+    main()

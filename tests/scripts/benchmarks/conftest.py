@@ -1,0 +1,80 @@
+"""The benchmarks' scripts, run in this process."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hydra import initialize_config_dir
+
+ROOT = Path(__file__).resolve().parents[3]
+
+#: overrides of a training that lasts about a second
+TINY = [
+    "data.source.train=64",
+    "data.source.validation=16",
+    "data.source.test=16",
+    "data.batch_size=32",
+    "data.evaluation.validation=4",
+    "data.evaluation.test=4",
+    "data.evaluation.references=2",
+    "generation.draws=5",
+    "trainer.max_epochs=1",
+    "callbacks.figures=null",
+]
+
+
+def word(overrides: list[str]) -> str:
+    """The option ``overrides`` of a benchmark."""
+    return f"overrides={json.dumps(overrides)}"
+
+
+class Done(NamedTuple):
+    """What a script left: exit status, stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        """The rows of its Markdown, by column."""
+        lines = [line for line in self.out.splitlines() if line.startswith("| ")]
+        names, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@pytest.fixture
+def run_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Done]:
+    """Runs ``scripts/benchmarks/NAME.py`` with words of a command line in an empty folder ``work``."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+
+    def run(name: str, *words: str) -> Done:
+        path = str(ROOT / "scripts" / "benchmarks" / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [path, *words])
+        status = 0
+        try:
+            # as the main module: Hydra looks for the configs beside that file
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def composing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets ``hydra.compose`` find the shipped configs."""
+    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
