@@ -92,7 +92,7 @@ def disk_message(error: OSError, folder: Path) -> str | None:
     if error.errno in FULL:
         return (
             f"{where}: the disk is full ({error.strerror}). Files that were being written have been removed, whole "
-            "ones are kept. Free some space and give the same command again: it goes on from the last whole epoch."
+            "ones are kept. Free some space and re-run the same command to resume from the last whole epoch."
         )
     if error.errno in UNWRITABLE:
         return UNUSABLE.format(where, error.strerror)

@@ -36,6 +36,12 @@ def squared() -> Likelihood:
     return lambda prediction, target: (prediction - target).square()
 
 
+def gaussian() -> Likelihood:
+    """``(prediction - target)**2 / 2 + log(2 pi) / 2``: a Gaussian likelihood in nats with standard deviation 1, in the
+    unit of the residuals, which is the learned noise of a network that has one (:class:`cvae.networks.NoisyCVAE`)."""
+    return lambda prediction, target: 0.5 * (prediction - target).square() + 0.5 * math.log(2 * math.pi)
+
+
 def huber(delta: float) -> Likelihood:
     """``r**2 / 2`` for residuals ``r`` up to ``delta``, then ``delta (|r| - delta / 2)`` (Huber 1964).
 
@@ -270,17 +276,15 @@ class Objective:
             reconstruction: from the network, with solutions ``(batch, samples, *x_shape)``.
             x: the solutions ``(batch, *x_shape)``.
             y: their conditions ``(batch, *y_shape)``.
-            x_scale: unit of residuals of x, broadcastable against x; None for 1.
+            x_scale: unit of residuals of x, broadcastable against x; None for 1. A noise that the network learns takes
+                its place.
             forward: the forward operator; None for a task without one, which has no y-term.
             progress: where training is; None takes the final weights.
         """
         beta, wy = self.beta, self.wy if forward is not None else 0.0
         if progress is not None:
             beta, wy = beta * self.beta_schedule.factor(progress), wy * self.y_term.factor(progress)
-        found = reconstruction.x
-        if x_scale is not None:
-            found, x = found / x_scale, x / x_scale
-        x_term = self._reduced(self.likelihood(found, x.unsqueeze(1)))
+        x_term = self.x_cost(reconstruction, x, x_scale)
         cost, y_term = self.wx * x_term, torch.zeros_like(x_term)
         if wy > 0 and forward is not None:
             scale = self.y_term.scale
@@ -292,6 +296,20 @@ class Objective:
         if forward is not None:
             terms["y_term"] = (bound.weights * y_term).sum(1)
         return terms | {"kl": bound.kl}
+
+    def x_cost(self, reconstruction: Reconstruction, x: Tensor, x_scale: Tensor | None = None) -> Tensor:
+        """Unweighted cost ``(batch, samples)`` of the reconstructions of x; arguments as for the call.
+
+        Where the network learns a noise, residuals are measured in its unit, and its logarithm makes the likelihood
+        one of x.
+        """
+        found, target, log_noise = reconstruction.x, x.unsqueeze(1), reconstruction.log_noise
+        if log_noise is not None:
+            unit = log_noise.exp()
+            return self._reduced(self.likelihood(found / unit, target / unit) + log_noise)
+        if x_scale is not None:
+            found, target = found / x_scale, target / x_scale
+        return self._reduced(self.likelihood(found, target))
 
     def _reduced(self, cost: Tensor) -> Tensor:
         """``(batch, samples, ...)`` to ``(batch, samples)``."""

@@ -12,8 +12,7 @@ from cvae.errors import UserError
 
 PointSet = Callable[[int, int, int, torch.Generator], Tensor]
 
-#: draws of two lines of 50 points in a chunk. On a CPU, decoding takes half as long again with larger ones, which leave
-#: its caches (docs/performance.md); an accelerator needs many at once
+#: draws of two lines of 50 points in a chunk. On a CPU, larger ones leave its caches; an accelerator needs many at once
 ON_CPU, ON_DEVICE = 4_096, 65_536
 #: numbers in such a draw
 USUAL = 100

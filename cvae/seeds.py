@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     SEPARATION = auto()
     ALIGNMENT = auto()
     BASELINE = auto()
+    CLASSIFIER = auto()
 
 
 def stream(purpose: Purpose, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -95,6 +97,23 @@ def vector_problem() -> Callable[..., Problem]:
         return box_problem(bounds, list(forward) or ["sin(3*pi*x0) + cos(3*pi*x1)"], {"rmse": rmse})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_mnist() -> Callable[..., Path]:
+    """Writes the four files of MNIST, with few random images, into a folder: ``write_mnist(folder, train=240)``."""
+
+    def write(folder: Path, train: int = 240, test: int = 40, side: int = 28, labels: int = 10) -> Path:
+        rng = np.random.default_rng(0)
+        for name, count in (("train", train), ("t10k", test)):
+            images = rng.integers(0, 256, (count, side, side), dtype=np.uint8).tobytes()
+            header = struct.pack(">4B3I", 0, 0, 8, 3, count, side, side)
+            (folder / f"{name}-images-idx3-ubyte").write_bytes(header + images)
+            classes = (np.arange(count) % labels).astype(np.uint8).tobytes()
+            (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, count) + classes)
+        return folder
+
+    return write
 
 
 @pytest.fixture

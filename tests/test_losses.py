@@ -20,6 +20,7 @@ from cvae.losses import (
     bernoulli,
     constant,
     cosine,
+    gaussian,
     huber,
     linear_warmup,
     one_cycle,
@@ -53,6 +54,11 @@ def test_costs_and_their_gradients_are_those_of_torch(ours, theirs, residuals, g
     found.sum().backward()
     expected.sum().backward()
     torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_the_gaussian_cost_is_that_of_torch_in_nats(residuals):
+    expected = -distributions.Normal(0.0, 1.0).log_prob(residuals)
+    torch.testing.assert_close(gaussian()(residuals, torch.zeros_like(residuals)), expected)
 
 
 @pytest.mark.parametrize("delta", [0.1, 1.0, 7.0])
@@ -249,6 +255,16 @@ def test_terms_are_reduced_over_values_and_the_total_is_their_weighted_sum(batch
     np.testing.assert_allclose(found["y_term"].numpy(), y_term, rtol=1e-5)
     np.testing.assert_allclose(found["kl"].numpy(), kl, rtol=1e-5)
     np.testing.assert_allclose(found["loss"].numpy(), 2 * x_term + 3 * y_term + 0.1 * kl, rtol=1e-5)
+
+
+def test_a_learned_noise_is_the_spread_of_the_likelihood(batch):
+    reconstruction, x, _ = batch
+    noise = torch.tensor([[0.3], [2.0]])
+    found = Objective(gaussian(), beta=0.0, wx=1.0, wy=0.0, reduction="sum").x_cost(
+        reconstruction._replace(log_noise=noise.log()), x, torch.tensor([5.0])
+    )
+    expected = -distributions.Normal(reconstruction.x, noise).log_prob(x.unsqueeze(1)).sum((2, 3))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("scale", [torch.tensor([3.0]), torch.tensor([[2.0], [0.1]])])

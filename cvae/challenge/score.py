@@ -1,4 +1,4 @@
-"""Score a file of solutions, whoever made it."""
+"""Scores of a file of solutions, of this project or another."""
 
 from __future__ import annotations
 

@@ -1,23 +1,35 @@
 """Data modules, the sources that fill them, and files."""
 
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
+from cvae.data.digits import MNIST, DigitData, SmallDigits
+from cvae.data.gaussian_mixture import GaussianMixtureData
 from cvae.data.inverse import InverseData, LineTriples, Vectors
-from cvae.data.pairs import Counts, PairData, Splits
+from cvae.data.light_curves import CurveFiles, LightCurveData, SimulatedCurves
+from cvae.data.pairs import Counts, PairData, Report, Splits, TrainedModel
 from cvae.data.sources import PairFiles, Simulation, simulate
 from cvae.data.tolerance import SmoothTolerance
 
 __all__ = [
+    "MNIST",
     "Batch",
     "Counts",
+    "CurveFiles",
+    "DigitData",
     "EpochSampler",
+    "GaussianMixtureData",
     "InverseData",
+    "LightCurveData",
     "LineTriples",
     "PairData",
     "PairFiles",
+    "Report",
+    "SimulatedCurves",
     "Simulation",
+    "SmallDigits",
     "SmoothTolerance",
     "Splits",
     "TensorLoader",
+    "TrainedModel",
     "Vectors",
     "simulate",
 ]

@@ -222,6 +222,21 @@ def write_solutions(path: str | Path, problem: Problem, x: Tensor, y: Tensor, ch
         write(temporary, arrays, problem)
 
 
+def write_draws(path: str | Path, x: Tensor, y: Tensor) -> None:
+    """Write draws ``(batch, draws, *x_shape)`` and conditions ``(batch, *y_shape)`` of a task without a forward
+    operator as arrays x and y, whole or not at all.
+
+    Raises:
+        UserError: for a suffix other than ``.npz`` and ``.pt``.
+        OSError: if the folder cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix not in (".npz", ".pt"):
+        raise UserError(f"out is {path}; for draws of this model it must end in .npz or .pt, or be a picture.")
+    with replacing(path) as temporary:
+        (_write_npz if path.suffix == ".npz" else _write_pt)(temporary, {"x": x, "y": y})
+
+
 Writer = Callable[[Path, Mapping[str, Tensor], Problem], None]
 
 
@@ -237,12 +252,12 @@ def writer(path: str | Path) -> Writer:
     return WRITERS[suffix]
 
 
-def _write_npz(path: Path, arrays: Mapping[str, Tensor], problem: Problem) -> None:
+def _write_npz(path: Path, arrays: Mapping[str, Tensor], problem: Problem | None = None) -> None:
     content: dict[str, Any] = {name: array.numpy() for name, array in arrays.items()}
     np.savez_compressed(path, **content)
 
 
-def _write_pt(path: Path, arrays: Mapping[str, Tensor], problem: Problem) -> None:
+def _write_pt(path: Path, arrays: Mapping[str, Tensor], problem: Problem | None = None) -> None:
     torch.save({name: array.clone() for name, array in arrays.items()}, path)
 
 

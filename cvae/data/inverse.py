@@ -9,16 +9,17 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import torch
 from hydra.utils import instantiate
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from cvae.data.batches import Batch
 from cvae.data.pairs import CountSettings, PairData, Splits
 from cvae.data.sources import Source, simulate
 from cvae.data.tolerance import SmoothTolerance
 from cvae.errors import UserError
-from cvae.inversion import ReferenceSet, cached_reference_sets
+from cvae.inversion import ReferenceSet, cached_reference_sets, reference_measures
 from cvae.seeds import Purpose, stream
 from cvae.tasks import Problem, box_problem, line_problem
-from cvae.tasks.space import Prior
+from cvae.tasks.space import PriorConfig
 
 
 class InverseData(PairData):
@@ -58,6 +59,7 @@ class InverseData(PairData):
         self.source: Source = instantiate(source) if isinstance(source, Mapping) else source
         self.fresh, self.tolerance = fresh, tolerance
         self.cache = Path(cache) if cache is not None else None
+        self._references: dict[str, list[ReferenceSet]] = {}
         if fresh and not self.source.simulated:
             raise UserError("data.fresh=true needs simulated data; files hold a fixed set of pairs.")
 
@@ -67,13 +69,22 @@ class InverseData(PairData):
 
     def references(self, stage: str) -> list[ReferenceSet]:
         """Reference sets of the first of the conditions, searched or from the cache; ``evaluation.references`` says of
-        how many."""
+        how many. They are kept for later calls."""
+        if stage not in self._references:
+            self._references[stage] = self._searched(stage)
+        return self._references[stage]
+
+    def _searched(self, stage: str) -> list[ReferenceSet]:
         chosen = Batch(*(part[: self.counts.references].cpu() for part in self.conditions(stage)))
         if len(chosen.x) == 0:
             return []
         # where y carries noise, x is no exact solution
         known = self.problem.space.encode(chosen.x) if self.source.exact else None
         return cached_reference_sets(self.problem, chosen.y, self.cache, known=known)
+
+    def measures(self, stage: str, draws: int) -> MetricCollection:
+        """The measures against reference sets; these are searched once and then kept."""
+        return reference_measures(self.problem, self.references(stage), draws)
 
     def refreshed(self) -> Callable[[int], Batch] | None:
         """New simulations each epoch if ``fresh``."""
@@ -110,7 +121,7 @@ class LineSettings(TypedDict):
     range: Sequence[float]
     forward: Sequence[str] | Mapping[str, Any]
     gates: LineGates
-    prior: NotRequired[Prior]
+    prior: NotRequired[PriorConfig]
 
 
 class BoxSettings(TypedDict):
@@ -119,7 +130,7 @@ class BoxSettings(TypedDict):
     bounds: Sequence[Sequence[float]]
     forward: Sequence[str] | Mapping[str, Any]
     gates: BoxGates
-    prior: NotRequired[Prior]
+    prior: NotRequired[PriorConfig]
 
 
 class LineTriples(InverseData):

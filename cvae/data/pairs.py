@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypedDict
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
 from cvae.errors import UserError
 from cvae.inversion import ReferenceSet
+from cvae.networks import LatentNetwork
 from cvae.tasks import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Splits(NamedTuple):
@@ -55,6 +60,32 @@ class CountSettings(TypedDict, total=False):
     references: int
 
 
+class TrainedModel(Protocol):
+    """What a report needs of a model."""
+
+    network: LatentNetwork
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named per-sample terms, each ``(batch,)``."""
+
+    def log_likelihood(self, batch: Batch, samples: int = 100) -> Tensor:
+        """Importance-sampled ``log p(x|y)`` in nats, ``(batch,)``."""
+
+
+class Report(NamedTuple):
+    """Measures and pictures of a trained model, by name."""
+
+    measures: Mapping[str, float] = {}
+    figures: Mapping[str, Figure] = {}
+
+
 class PairData(LightningDataModule):
     """Pairs of a task as tensors on the training device; batches are index slices.
 
@@ -69,6 +100,11 @@ class PairData(LightningDataModule):
     Raises:
         UserError: for a number that makes no sense; the message names the entry.
     """
+
+    #: names of what :meth:`measures` gives
+    measured: ClassVar[tuple[str, ...]] = ()
+    #: those of them of which less is better
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, task: Task, batch_size: int, evaluation: CountSettings | None = None, seed: int = 0) -> None:
         super().__init__()
@@ -95,6 +131,20 @@ class PairData(LightningDataModule):
     def references(self, stage: str) -> Sequence[ReferenceSet]:
         """Reference sets of the first of :meth:`conditions`; none for a task without a forward operator."""
         return []
+
+    def measures(self, stage: str, draws: int) -> MetricCollection:
+        """Measures of ``draws`` draws for each of :meth:`conditions` that the task cannot make without the pairs.
+
+        What takes long, such as the training of a classifier, is done once and kept.
+        """
+        return MetricCollection({})
+
+    def report(self, model: TrainedModel) -> Report:
+        """What is measured and shown once, after the training, with the model that was kept, in evaluation mode.
+
+        The measures become ``test/NAME`` in the run's result, the pictures ``figures/NAME.png`` in the run's folder.
+        """
+        return Report()
 
     def setup(self, stage: str | None = None) -> None:
         """Make or read the pairs once, and move them to the training device."""

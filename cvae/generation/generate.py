@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from cvae.metrics import Check, coverage
 from cvae.models.sampler import Sampler, Tempered
 from cvae.sampling import chunk_size, chunks
 from cvae.seeds import Purpose, stream
-from cvae.tasks import Problem
+from cvae.tasks import GenerationTask, Problem
 
 log = logging.getLogger(__name__)
 
@@ -109,24 +109,62 @@ class Solutions(NamedTuple):
     forward_evaluations: int
 
 
-def generate(model: Sampler, problem: Problem, y: Tensor, plan: Plan, separate: bool | None = None) -> Solutions:
+class Draws(NamedTuple):
+    """Draws of a task without a forward operator.
+
+    Attributes:
+        x: ``(batch, draws, *x_shape)``.
+        evaluations: how often the network decoded a draw.
+    """
+
+    x: Tensor
+    evaluations: int
+
+
+@overload
+def generate(model: Sampler, task: Problem, y: Tensor, plan: Plan, separate: bool | None = None) -> Solutions: ...
+
+
+@overload
+def generate(model: Sampler, task: GenerationTask, y: Tensor, plan: Plan) -> Draws: ...
+
+
+def generate(
+    model: Sampler, task: Problem | GenerationTask, y: Tensor, plan: Plan, separate: bool | None = None
+) -> Solutions | Draws:
     """Generate ``plan.draws`` solutions for every condition.
 
-    Draws that are still invalid at the end are kept and marked in ``check``.
+    Draws that are still invalid at the end are kept and marked in ``check``. Without a forward operator nothing can be
+    checked, and the draws are plain ones.
 
     Args:
         model: draws solutions.
-        problem: decides validity.
+        task: an inverse problem, which decides validity, or a task without a forward operator.
         y: conditions ``(batch, *y_shape)``.
         plan: how many, and which stages.
         separate: whether exact solutions are separate points; None finds out.
 
     Raises:
-        UserError: for a temperature in the plan of a sampler that has none.
+        UserError: for a temperature in the plan of a sampler that has none, and for stages after the draw of a task
+            without a forward operator.
     """
+    if not isinstance(task, Problem):
+        return _plain_draws(model, y, plan)
     if separate is None:
-        separate = has_isolated_solutions(problem)
-    return _Generation(_at_temperature(model, plan, separate), problem, plan, separate).run(y)
+        separate = has_isolated_solutions(task)
+    return _Generation(_at_temperature(model, plan, separate), task, plan, separate).run(y)
+
+
+@torch.no_grad()
+def _plain_draws(model: Sampler, y: Tensor, plan: Plan) -> Draws:
+    if plan.drawn > plan.draws or plan.refine_steps > 0:
+        raise UserError(
+            "generation asks to choose or refine draws, but this model's task has no forward operator that could check "
+            "them; use generation=default."
+        )
+    sampler, generator = _at_temperature(model, plan, separate=False), stream(Purpose.GENERATION, plan.seed)
+    portions = y.split(max(plan.chunk // plan.draws, 1))
+    return Draws(torch.cat([sampler.draw(part, plan.draws, generator) for part in portions]), len(y) * plan.draws)
 
 
 def _at_temperature(model: Sampler, plan: Plan, separate: bool) -> Sampler:

@@ -2,6 +2,7 @@
 
 from cvae.metrics.active_units import ActiveUnits, active_units
 from cvae.metrics.choice import exchange, greedy_cover
+from cvae.metrics.curves import CurveRatios, curve_ratios, peaks
 from cvae.metrics.draws import (
     RMSE,
     Coverage,
@@ -17,6 +18,7 @@ from cvae.metrics.draws import (
     score,
     valid_share,
 )
+from cvae.metrics.mixtures import Outside, WeightError, outside, weight_error
 from cvae.metrics.records import Check, Drawn
 from cvae.metrics.references import CoverageRatio, ModeRecall, coverage_limit, coverage_ratio, mode_hits
 
@@ -26,23 +28,30 @@ __all__ = [
     "Check",
     "Coverage",
     "CoverageRatio",
+    "CurveRatios",
     "Drawn",
     "Envelope",
     "ModeRecall",
+    "Outside",
     "Pearson",
     "Score",
     "Valid",
+    "WeightError",
     "active_units",
     "coverage",
     "coverage_limit",
     "coverage_ratio",
+    "curve_ratios",
     "envelope",
     "exchange",
     "greedy_cover",
     "hit_bins",
     "mode_hits",
+    "outside",
+    "peaks",
     "pearson",
     "rmse",
     "score",
     "valid_share",
+    "weight_error",
 ]

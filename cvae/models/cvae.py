@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from cvae.data.batches import Batch
+from cvae.errors import UserError
 from cvae.losses import Objective, Progress
 from cvae.metrics import ActiveUnits
 from cvae.models import checkpoints
@@ -19,6 +20,9 @@ from cvae.models.sampler import Sampler
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.sampling import chunk_size, find_point_set, in_chunks
 from cvae.tasks import Problem, Task
+
+#: samples of the latent that are decoded at once for the likelihood
+DECODED = 65_536
 
 
 class CVAE(Generative):
@@ -148,6 +152,26 @@ class CVAE(Generative):
         forward = self.task.forward if isinstance(self.task, Problem) else None
         scale = cast(Tensor | None, self._x_scale)
         return self.objective(reconstruction, batch.x, batch.y, scale, forward, progress)
+
+    @torch.no_grad()
+    def log_likelihood(self, batch: Batch, samples: int = 100) -> Tensor:
+        """Importance-sampled ``log p(x|y)`` in nats, ``(batch,)``, a lower bound that tightens with more ``samples``.
+
+        Burda et al. 2016, "Importance weighted autoencoders". Right if the likelihood is in nats and
+        ``loss.reduction`` is ``sum``.
+
+        Raises:
+            UserError: for a network or a reduction without such an estimate.
+        """
+        if self.objective.reduction != "sum":
+            raise UserError(f"loss.reduction is {self.objective.reduction}; a likelihood needs sum.")
+        found = []
+        for some in torch.arange(len(batch.x)).split(max(DECODED // samples, 1)):
+            x = batch.x[some]
+            reconstruction, log_weights = self.network.importance(x, batch.y[some], samples)
+            cost = self.objective.x_cost(reconstruction, x, cast(Tensor | None, self._x_scale))
+            found.append((log_weights - cost).logsumexp(1))
+        return torch.cat(found)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Note the terms of a batch, and what its codes tell of the latent."""

@@ -16,7 +16,6 @@ from torchmetrics import MetricCollection
 
 from cvae.data.batches import Batch
 from cvae.errors import UserError
-from cvae.inversion import reference_measures
 from cvae.losses import Progress, Schedule
 from cvae.metrics import Drawn
 from cvae.models import checkpoints
@@ -102,7 +101,7 @@ class Generative(LightningModule, ABC):
         self._names: dict[str, tuple[str, ...]] = {}
         self.val_metrics = task.measures().clone(prefix="val/")
         self.test_metrics = task.measures().clone(prefix="test/")
-        self._references: dict[str, MetricCollection] = {}
+        self._data_metrics: dict[str, MetricCollection] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the running hook here fifty times a step, and a module's own way of setting is slow
@@ -205,22 +204,20 @@ class Generative(LightningModule, ABC):
                 yield self.task.drawn(which, self.draw(y[which], draws, generator), y[which])
 
     def _log_draws(self, stage: str, metrics: MetricCollection) -> None:
-        references = self._reference_measures(stage, cast(str, metrics.prefix))
+        from_data = self._measures_from_data(stage, cast(str, metrics.prefix))
         for drawn in self.evaluate(self._data.conditions(stage).y, key=("validation", "test").index(stage)):
-            for measures in (metrics, references):
+            for measures in (metrics, from_data):
                 measures.update(drawn)
-        for measures in (metrics, references):
+        for measures in (metrics, from_data):
             self.log_dict(measures.compute())
             measures.reset()
 
-    def _reference_measures(self, stage: str, prefix: str) -> MetricCollection:
-        """The measures against reference sets; these are searched once and then kept."""
-        if stage not in self._references:
-            found = MetricCollection({})
-            if isinstance(self.task, Problem):
-                found = reference_measures(self.task, self._data.references(stage), self.evaluation.draws)
-            self._references[stage] = found.clone(prefix=prefix).to(self.device)
-        return self._references[stage]
+    def _measures_from_data(self, stage: str, prefix: str) -> MetricCollection:
+        """The measures of draws that need the pairs, made once."""
+        if stage not in self._data_metrics:
+            found: MetricCollection = self._data.measures(stage, self.evaluation.draws)
+            self._data_metrics[stage] = found.clone(prefix=prefix).to(self.device)
+        return self._data_metrics[stage]
 
     def _log_terms(self, stage: str) -> None:
         # reduced by hand: Lightning's own mean over processes would weigh unequal shares alike
@@ -254,7 +251,7 @@ class Generative(LightningModule, ABC):
 
     @property
     def _data(self) -> Any:
-        """The data module, typed loosely: any that has ``splits``, ``conditions`` and ``references`` will do."""
+        """The data module, typed loosely: any that has ``splits``, ``conditions`` and ``measures`` will do."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     @classmethod

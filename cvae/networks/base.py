@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cvae.errors import UserError
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, GaussianLatent, Latent, StandardNormal, gaussian, mutual_information
+from cvae.networks.latent import Gaussian, Latent, Prior, gaussian, mutual_information
 from cvae.networks.scalers import Scaler
 from cvae.networks.trunks import Trunk
 
@@ -22,11 +24,14 @@ class Reconstruction(NamedTuple):
             latent, and one for each k of an enumeration.
         latent: posterior and prior of the samples; owns the bound.
         code: a summary of the posterior, ``(batch, latent_dim)``: its mean, or the most likely k as a one-hot vector.
+        log_noise: logarithm of the standard deviation of x around the reconstruction, if the network learns it;
+            broadcastable against ``(*x_shape,)``.
     """
 
     x: Tensor
     latent: Latent
     code: Tensor
+    log_noise: Tensor | None = None
 
 
 class LatentNetwork(nn.Module, ABC):
@@ -61,6 +66,15 @@ class LatentNetwork(nn.Module, ABC):
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         """Estimate of the mutual information of latent and data in nats; at most the logarithm of the batch size."""
 
+    def importance(self, x: Tensor, y: Tensor, samples: int) -> tuple[Reconstruction, Tensor]:
+        """Reconstructions from ``samples`` samples of the posterior for each ``x`` ``(batch, *x_shape)``, and the
+        logarithms of their weights ``(batch, samples)``, with which ``sum_s weight_s p(x|z_s,y)`` estimates ``p(x|y)``.
+
+        Raises:
+            UserError: for a network without such an estimate.
+        """
+        raise UserError(f"{type(self).__name__} gives no estimate of the likelihood.")
+
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
         """Take units of ``x`` and ``y`` from training data, once, before the first step."""
 
@@ -71,7 +85,7 @@ class GaussianCVAE(LatentNetwork):
     Args:
         encoder: ``(x, y) -> Gaussian``.
         decoder: ``(z, y) -> x``, with ``z`` ``(batch, samples, latent_dim)`` and ``x`` ``(batch, samples, ...)``.
-        prior: ``y -> Gaussian``, with ``icdf(u, y) -> z``.
+        prior: ``p(z|y)``.
         latent_dim: size of ``z``.
         x_scaler: from solutions ``(batch, *x_shape)`` to what the encoder sees.
         y_scaler: from conditions ``(batch, *y_shape)`` to the features that all three see.
@@ -81,7 +95,7 @@ class GaussianCVAE(LatentNetwork):
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        prior: StandardNormal,
+        prior: Prior,
         latent_dim: int,
         x_scaler: nn.Module,
         y_scaler: nn.Module,
@@ -91,7 +105,7 @@ class GaussianCVAE(LatentNetwork):
         self.decoder = decoder
         self.prior = prior
         self.latent_dim = latent_dim
-        self.noise_dim = latent_dim
+        self.noise_dim = prior.noise_dim
         self.x_scaler, self.y_scaler = x_scaler, y_scaler
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
@@ -102,21 +116,33 @@ class GaussianCVAE(LatentNetwork):
 
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
         """One sample of the posterior, decoded: ``(batch, 1, *x_shape)``."""
-        features = self.y_scaler(y)
-        posterior: Gaussian = self.encoder(self.x_scaler(x), features)
-        prior: Gaussian = self.prior(features)
-        x = self.decoder(posterior.sample(1), features)
-        return Reconstruction(x, GaussianLatent(posterior, prior), posterior.mean)
+        return self._reconstruction(*self._sample(x, y, 1))
+
+    def importance(self, x: Tensor, y: Tensor, samples: int) -> tuple[Reconstruction, Tensor]:
+        """Samples of the posterior, decoded ``(batch, samples, *x_shape)``, and their importance weights."""
+        posterior, z, features = self._sample(x, y, samples)
+        log_weights = self.prior.log_prob(z, features) - posterior.log_prob(z) - math.log(samples)
+        return self._reconstruction(posterior, z, features), log_weights
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         """See :func:`cvae.networks.latent.mutual_information`."""
-        posterior: Gaussian = self.encoder(self.x_scaler(x), self.y_scaler(y))
-        return mutual_information(posterior, posterior.sample(1)[:, 0])
+        posterior, z, _ = self._sample(x, y, 1)
+        return mutual_information(posterior, z[:, 0])
 
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, latent_dim)``."""
         features = self.y_scaler(y)
         return self.decoder(self.prior.icdf(u, features, temperature), features)
+
+    def _sample(self, x: Tensor, y: Tensor, samples: int) -> tuple[Gaussian, Tensor, Tensor]:
+        """The posterior, samples from it ``(batch, samples, latent_dim)``, and the features of y."""
+        features = self.y_scaler(y)
+        posterior: Gaussian = self.encoder(self.x_scaler(x), features)
+        return posterior, posterior.sample(samples), features
+
+    def _reconstruction(self, posterior: Gaussian, z: Tensor, features: Tensor) -> Reconstruction:
+        x = self.decoder(z, features)
+        return Reconstruction(x, self.prior.latent(posterior, z, features), posterior.mean)
 
 
 class Encoder(nn.Module):

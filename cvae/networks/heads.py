@@ -37,6 +37,19 @@ class ValuesHead(Head):
         return raw.float().unflatten(-1, self.shape)
 
 
+class ProbabilitiesHead(ValuesHead):
+    """Every value of a solution is an output of its own in (0, 1): a probability or a grey value, for the likelihood
+    :func:`cvae.losses.bernoulli`.
+
+    Args:
+        x_shape: shape of a solution.
+    """
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """``(..., outputs)`` to ``(..., *x_shape)``."""
+        return super().forward(raw).sigmoid()
+
+
 class ParametersHead(Head):
     """The parameters of a solution, allowed by construction: lines are straight and have their directions, a vector is
     in its box.

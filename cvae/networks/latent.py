@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from cvae.errors import UserError
 
 # log-variances beyond this say nothing and overflow exp
 LOG_VAR_LIMIT = 12.0
@@ -119,21 +122,146 @@ class EnumeratedLatent(NamedTuple):
         return Bound(total, (weights * (log_q - self.log_prior.detach())).sum(1), weights)
 
 
-class StandardNormal(nn.Module):
+class SampledLatent(NamedTuple):
+    """A latent whose prior gives no closed form of the KL.
+
+    Attributes:
+        log_ratio: ``log q(z|x,y) - log p(z|y)`` of each sample, ``(batch, samples)``; its mean estimates the KL.
+    """
+
+    log_ratio: Tensor
+
+    def bound(self, cost: Tensor, beta: float) -> Bound:
+        """Mean over the samples of ``cost + beta * log_ratio``."""
+        kl = self.log_ratio.mean(1)
+        weights = torch.full_like(cost, 1 / cost.shape[1]).detach()
+        return Bound(cost.mean(1) + beta * kl, kl, weights)
+
+
+class Prior(nn.Module, ABC):
+    """The distribution ``p(z|y)`` of the latent of a Gaussian posterior."""
+
+    #: how many uniform numbers :meth:`icdf` needs for one draw
+    noise_dim: int
+
+    @abstractmethod
+    def latent(self, posterior: Gaussian, z: Tensor, y: Tensor) -> Latent:
+        """Posterior and prior of samples ``z`` ``(batch, samples, latent_dim)``, given features of y ``(batch,
+        features)``."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
+        """``log p(z|y)``, ``(batch, samples)``; arguments as for :meth:`latent`."""
+
+    @abstractmethod
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, noise_dim)`` to draws from ``p(z|y)`` ``(batch, draws, latent_dim)``.
+
+        ``temperature`` multiplies the standard deviations.
+        """
+
+
+class StandardNormal(Prior):
     """The prior ``p(z|y) = N(0, I)``, the same for every condition."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.noise_dim = latent_dim
 
     def forward(self, y: Tensor) -> Gaussian:
         """``y`` ``(batch, features)`` to ``p(z|y)``."""
         zeros = y.new_zeros(y.shape[0], self.latent_dim)
         return Gaussian(zeros, zeros)
 
-    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
-        """Uniform points ``(batch, draws, latent_dim)`` to draws from ``p(z|y)`` of the same shape.
+    def latent(self, posterior: Gaussian, z: Tensor, y: Tensor) -> Latent:
+        """Posterior and prior of samples ``(batch, samples, latent_dim)``."""
+        return GaussianLatent(posterior, self(y))
 
-        ``temperature`` multiplies the standard deviations.
-        """
+    def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
+        """``log p(z|y)``, ``(batch, samples)``."""
+        return self(y).log_prob(z)
+
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, noise_dim)`` to draws ``(batch, draws, latent_dim)``."""
         return temperature * normal_icdf(u)
+
+
+class LearnedMixture(Prior):
+    """A mixture of diagonal Gaussians with learned weights, means and scales, the same for every condition.
+
+    A decoder is continuous, so draws from a single Gaussian fill the gaps between separate modes of x with bridges.
+    Here the gaps can be in the latent (Jiang et al. 2017, "Variational deep embedding"; Tomczak & Welling 2018).
+
+    Args:
+        latent_dim: size of ``z``.
+        components: how many Gaussians; more than are needed do no harm.
+
+    Raises:
+        UserError: for fewer than one component.
+    """
+
+    def __init__(self, latent_dim: int, components: int) -> None:
+        super().__init__()
+        if components < 1:
+            raise UserError(f"model.components is {components}; it must be at least 1.")
+        self.latent_dim = latent_dim
+        self.noise_dim = latent_dim + 1
+        self.logits = nn.Parameter(torch.zeros(components))
+        # apart from the start, since components that begin alike stay alike
+        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        self.log_vars = nn.Parameter(torch.full((components, latent_dim), -2.0))
+
+    def latent(self, posterior: Gaussian, z: Tensor, y: Tensor) -> Latent:
+        """Posterior and prior of samples ``(batch, samples, latent_dim)``."""
+        return SampledLatent(posterior.log_prob(z) - self.log_prob(z, y))
+
+    def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
+        """``log p(z|y)``, ``(batch, samples)``."""
+        every = z.flatten(0, 1).expand(len(self.means), -1, -1)
+        each = self._components().log_prob(every) + self.logits.log_softmax(0).unsqueeze(1)
+        return each.logsumexp(0).view(z.shape[:2])
+
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, noise_dim)`` to draws ``(batch, draws, latent_dim)``."""
+        cumulative = self.logits.softmax(0).cumsum(0)
+        k = torch.searchsorted(cumulative, u[..., 0].contiguous()).clamp_max(len(cumulative) - 1)
+        mean, log_var = self._components()
+        return mean[k] + temperature * (0.5 * log_var[k]).exp() * normal_icdf(u[..., 1:])
+
+    def _components(self) -> Gaussian:
+        return Gaussian(self.means, self.log_vars.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+
+
+class ConditionedNormal(Prior):
+    """The prior ``p(z|y)`` of Sohn et al. 2015: a diagonal Gaussian whose mean and log-variance are linear in the
+    features of y. It starts as ``N(0, I)``.
+
+    Args:
+        features: number of features of y.
+        latent_dim: size of ``z``.
+    """
+
+    def __init__(self, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.noise_dim = latent_dim
+        self.out = nn.Linear(features, 2 * latent_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, y: Tensor) -> Gaussian:
+        """``y`` ``(batch, features)`` to ``p(z|y)``."""
+        return gaussian(self.out(y))
+
+    def latent(self, posterior: Gaussian, z: Tensor, y: Tensor) -> Latent:
+        """A Gaussian latent, whose KL has a closed form."""
+        return GaussianLatent(posterior, self(y))
+
+    def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
+        """``log p(z|y)``, ``(batch, samples)``."""
+        return self(y).log_prob(z)
+
+    def icdf(self, u: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+        """Uniform points ``(batch, draws, latent_dim)`` to draws of the same shape."""
+        mean, log_var = self(y)
+        return mean.unsqueeze(1) + temperature * (0.5 * log_var).exp().unsqueeze(1) * normal_icdf(u)

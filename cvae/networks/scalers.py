@@ -45,6 +45,32 @@ class RangeScaler(Scaler):
         return (x - self.centre) / self.scale
 
 
+class StandardScaler(Scaler):
+    """Solutions of any unit to mean 0 and standard deviation 1 over the training data, for each coordinate.
+
+    Args:
+        x_shape: shape of one solution.
+    """
+
+    def __init__(self, x_shape: tuple[int, ...]) -> None:
+        super().__init__(tuple(x_shape))
+
+    @torch.no_grad()
+    def fit(self, values: Tensor) -> None:
+        """Take centre and scale from ``values`` ``(count, *shape)``."""
+        self.centre.copy_(values.mean(0))
+        spread = values.std(0)
+        self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, *x_shape)`` to the same shape."""
+        return (x - self.centre) / self.scale
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Back to solutions, ``(..., *x_shape)``."""
+        return self.centre + self.scale * values
+
+
 class ConditionScaler(Scaler):
     """Conditions of any unit to order 1: ``asinh((y - centre) / scale)``, flattened.
 
@@ -54,10 +80,12 @@ class ConditionScaler(Scaler):
 
     Args:
         y_shape: shape of one condition: ``(conditions, points)`` or ``(values,)``, also ``(0,)``.
+        repeat: how often the features are given, which lets a single number weigh against many of x or z.
     """
 
-    def __init__(self, y_shape: tuple[int, ...]) -> None:
+    def __init__(self, y_shape: tuple[int, ...], repeat: int = 1) -> None:
         super().__init__((*y_shape[:-1], 1) if len(y_shape) > 1 else tuple(y_shape))
+        self.repeat = repeat
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
@@ -78,7 +106,7 @@ class ConditionScaler(Scaler):
 
     def forward(self, y: Tensor) -> Tensor:
         """``(batch, *y_shape)`` to features ``(batch, features)``."""
-        return torch.asinh((y - self.centre) / self.scale).flatten(1)
+        return torch.asinh((y - self.centre) / self.scale).flatten(1).repeat(1, self.repeat)
 
 
 def _quantile(values: Tensor, q: float) -> Tensor:

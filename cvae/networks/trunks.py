@@ -16,14 +16,14 @@ class Trunk(nn.Sequential):
 
 
 class Dense(Trunk):
-    """Perceptron ``inputs -> hidden[0] -> ...`` with SiLU after each layer; ``width`` is the last size."""
+    """Perceptron ``inputs -> hidden[0] -> ...`` with an activation after each layer; ``width`` is the last size."""
 
-    def __init__(self, inputs: int, hidden: Sequence[int]) -> None:
+    def __init__(self, inputs: int, hidden: Sequence[int], activation: type[nn.Module] = nn.SiLU) -> None:
         if not hidden or min(hidden) < 1:
             raise UserError(f"model.hidden is {list(hidden)}; give layer sizes of at least 1, for example [256, 256].")
         layers: list[nn.Module] = []
         for size in hidden:
-            layers += [nn.Linear(inputs, size), nn.SiLU()]
+            layers += [nn.Linear(inputs, size), activation()]
             inputs = size
         super().__init__(*layers)
         self.width = inputs

@@ -19,7 +19,7 @@ from cvae.files import write_json
 RESULT = "result.json"
 LAST = Path("checkpoints", "last.ckpt")
 #: all that a run writes into its folder beside its log
-WRITTEN = (RESULT, "config.yaml", "checkpoints", "csv", "tensorboard")
+WRITTEN = (RESULT, "config.yaml", "checkpoints", "csv", "figures", "tensorboard")
 
 #: entries that decide where and how fast a result is found, not which
 INDECISIVE = ("run_dir", "threads", "logger", "data.cache", "callbacks.progress", "callbacks.figures")

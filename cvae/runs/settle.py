@@ -11,7 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cvae.config import plain
-from cvae.data import PairFiles
+from cvae.data import PairData, PairFiles
 from cvae.errors import UserError
 from cvae.generation import Plan
 from cvae.inversion import gradient_alignment, has_isolated_solutions
@@ -108,9 +108,16 @@ def task_of(data: Mapping[str, Any]) -> Task:
     Raises:
         UserError: for an entry that makes no sense.
     """
-    values = {name: value for name, value in plain(data).items() if value != AUTO}
+    values = _without_auto(plain(data))
     check_options({"data": values | {"_partial_": True}})
     return get_class(values["_target_"]).make_task(values)  # type: ignore[attr-defined,no-any-return]
+
+
+def _without_auto(values: Any) -> Any:
+    """Nested plain data without the entries that are ``auto``, directly or by interpolation."""
+    if isinstance(values, dict):
+        return {key: _without_auto(value) for key, value in values.items() if value != AUTO}
+    return values
 
 
 def plan_of(generation: Mapping[str, Any]) -> Plan:
@@ -140,6 +147,8 @@ def _look_at_data(cfg: DictConfig) -> Task:
 def _apply_recipe(cfg: DictConfig, task: Task) -> None:
     """Decide what the recipe leaves to the problem, say so, and fill in its values."""
     recipe = cfg.recipe
+    if "separate" not in recipe:
+        raise UserError("recipe names a column of conf/recipe; set recipe.separate and recipe.y_term to true or false.")
     for name in ("separate", "y_term"):
         if recipe[name] != AUTO and not isinstance(recipe[name], bool):
             raise UserError(f"recipe.{name} is {recipe[name]!r}; it must be auto, true or false.")
@@ -197,8 +206,8 @@ def _fill_from_task(part: DictConfig, task: Task, where: str) -> None:
             _fill_from_task(value, task, name)
         elif key in ("x_shape", "y_shape"):
             true = list(getattr(task, str(key)))
-            if value != AUTO and list(value) != true:
-                raise UserError(f"{name} is {list(value)}, but the data give {true}; set {name}=auto.")
+            if value != AUTO and plain(value) != true:
+                raise UserError(f"{name} is {plain(value)}, but the data give {true}; set {name}=auto.")
             part[key] = true
         elif key == "space" and value == AUTO:
             if not isinstance(task, Problem):
@@ -209,7 +218,8 @@ def _fill_from_task(part: DictConfig, task: Task, where: str) -> None:
 def _fill_optimized(cfg: DictConfig, task: Task) -> None:
     """Choose the measure that tells most of a model, and the direction in which it is better."""
     measures = task.measures()
-    known = CVAE.measured() | {f"val/{name}" for name in measures}
+    data: type[PairData] = get_class(cfg.data._target_)
+    known = CVAE.measured() | {f"val/{name}" for name in (*measures, *data.measured)}
     headline = f"val/{task.headline}"
     if isinstance(task, Problem):
         # where solutions are separate, all draws of a y are hardly ever valid at once: val/score stays near 0
@@ -227,7 +237,8 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
         )
     if cfg.optimized_mode == AUTO:
         name = str(cfg.optimized_metric).split("/")[-1]
-        lower = name in TERMS or (name in measures and measures[name].higher_is_better is False)
+        lower = name in (*TERMS, *data.lower_is_better)
+        lower = lower or (name in measures and measures[name].higher_is_better is False)
         cfg.optimized_mode = "min" if lower else "max"
 
 
@@ -293,7 +304,7 @@ def _check_length(trainer: dict[str, Any]) -> None:
 
 
 def _check_optimizer(config: dict[str, Any]) -> None:
-    """Check the learning rate, and let torch check the other options on a parameter that nobody needs."""
+    """Check the learning rate, and let torch check the other options on a dummy parameter."""
     rate = config.get("lr")
     if rate is not None and not rate > 0:
         raise UserError(f"optimizer.lr is {rate}; it must be above 0.")

@@ -80,7 +80,7 @@ class SweepReport(Callback):
         if FAILED in statuses:
             # Hydra turns exceptions of callbacks into warnings, but lets this one through
             failed = f"{statuses.count(FAILED)} of {len(statuses)} jobs failed"
-            raise SystemExit(f"{failed}; give the same command again to repeat them.")
+            raise SystemExit(f"{failed}; re-run the same command to repeat them.")
 
 
 def _check(folder: str) -> None:

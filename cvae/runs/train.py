@@ -33,6 +33,7 @@ from cvae.runs.continuation import Continuation
 from cvae.runs.folder import FINISHED, RESULT, Start, mark_running, timestamp
 from cvae.runs.loggers import build_loggers
 from cvae.runs.ranks import rank
+from cvae.show.pictures import publish
 from cvae.show.tables import print_summary
 from cvae.tasks import Problem
 
@@ -88,24 +89,19 @@ def train(
     loggers = build_loggers(cfg.logger.values(), step_of(start.checkpoint))
     trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation], loggers)
     plan = generation_plan(cfg)
-    # searched before the clock of the training starts; later calls find them in the cache
-    data.references("validation")
+    if plan is not None and not isinstance(data.task, Problem):
+        raise UserError(
+            "generation asks to choose or refine draws, but these data have no forward operator that could check them; "
+            "use generation=default."
+        )
+    # what takes long of them is done before the clock of the training starts; later calls find it in the cache
+    data.measures("validation", cfg.evaluation.draws)
     if rank() == 0:
         mark_running(run_dir, start, settings, overrides)
-    with quiet():
-        fit_started = time.time()
-        trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
-        fit_s = continuation.earlier_s + time.time() - fit_started
-        kept = kept_checkpoint(trainer)
-        # none are new where all epochs had been done
-        measures = continuation.measures | {name: float(value) for name, value in trainer.callback_metrics.items()}
-        measures |= kept_measures(trainer, model, data, kept)
-        if cfg.test:
-            trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
-            measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    fit_s, kept, measures = _fit(trainer, model, data, start, continuation, test=cfg.test)
     if trainer.is_global_zero:
-        if plan is not None and cfg.test and isinstance(data.task, Problem):
-            measures |= generated_measures(model, data, plan)
+        if cfg.test:
+            measures |= _final_measures(trainer, model, data, plan)
         _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
         result = {
             "status": FINISHED,
@@ -117,7 +113,7 @@ def train(
             "seed": cfg.seed,
             "overrides": overrides or [],
             "duration_s": round(continuation.earlier_s + time.time() - started, 2),
-            "fit_s": round(fit_s, 2),
+            "fit_s": round(continuation.earlier_s + fit_s, 2),
             "resumed": continuation.resumed,
             "finished": timestamp(),
             "versions": versions(),
@@ -127,6 +123,34 @@ def train(
         write_json(run_dir / RESULT, result)
         print_summary(measures, run_dir, kept)
     return measures[cfg.optimized_metric]
+
+
+def _fit(
+    trainer: Trainer, model: CVAE, data: PairData, start: Start, continuation: Continuation, *, test: bool
+) -> tuple[float, str | None, dict[str, float]]:
+    """Seconds of training, path of the checkpoint that is kept, and measures of its model."""
+    with quiet():
+        started = time.time()
+        trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+        seconds = time.time() - started
+        kept = kept_checkpoint(trainer)
+        # none are new where all epochs had been done
+        measures = continuation.measures | {name: float(value) for name, value in trainer.callback_metrics.items()}
+        measures |= kept_measures(trainer, model, data, kept)
+        if test:
+            trainer.test(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
+            measures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return seconds, kept, measures
+
+
+def _final_measures(trainer: Trainer, model: CVAE, data: PairData, plan: Plan | None) -> dict[str, float]:
+    """What is measured once, of the model that is kept: the stages of a plan, and the report of the data."""
+    measures: dict[str, float] = {}
+    if plan is not None and isinstance(data.task, Problem):
+        measures |= generated_measures(model, data, plan)
+    report = data.report(model.eval())
+    publish(trainer, report.figures)
+    return measures | {f"test/{name}": value for name, value in report.measures.items()}
 
 
 def build(cfg: DictConfig) -> tuple[PairData, CVAE]:
@@ -177,7 +201,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], log
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the warnings of Lightning that help nobody."""
+    """Silence the warnings of Lightning in :data:`NOISE`."""
     with warnings.catch_warnings():
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)

@@ -119,7 +119,7 @@ class Objective:
             # a folder is in use where the process that was thought dead was only suspended
             retry()(study, study.tell(trial, state=TrialState.FAIL))
             reason = f" ({stop})" if isinstance(stop, Exception) else ""
-            raise SystemExit(f"stopped in trial {trial.number}{reason}; the same command goes on with it") from None
+            raise SystemExit(f"stopped in trial {trial.number}{reason}; re-run the same command to resume it") from None
         except UpdateFinishedTrialError:
             message = f"trial {trial.number} was taken over by another process, after two missed heartbeats of this one"
             raise SystemExit(message) from None
@@ -207,7 +207,7 @@ def work(study: optuna.Study, objective: Objective, cfg: DictConfig) -> None:
         if ended >= cfg.trials:
             return
         if left is not None and left <= 0:
-            print(f"{cfg.timeout:g} s are over; the same command goes on")
+            print(f"{cfg.timeout:g} s are over; re-run the same command to resume")
             return
         if ended + running < cfg.trials:
             study.optimize(objective, timeout=left, catch=(SurplusError,), callbacks=[tell, full], gc_after_trial=True)
@@ -323,7 +323,7 @@ def _check_definition(study: optuna.Study, search: Search) -> None:
 
 
 def _tidy(study: optuna.Study, path: Path, kept: str) -> None:
-    """Remove checkpoints that nobody will ask for."""
+    """Remove the checkpoints that `checkpoints` does not keep."""
     best = best_trial(study) if kept == "best" else None
     for trial in study.get_trials(deepcopy=False, states=ENDED) if kept != "all" else ():
         if best is None or trial.number != best.number:

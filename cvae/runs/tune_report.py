@@ -94,5 +94,6 @@ def experiment(overrides: Sequence[str]) -> str:
     words = [word.lstrip("+") for word in overrides]
     groups = dict(word.split("=", 1) for word in words if is_group(word.split("=")[0]))
     values = OmegaConf.from_dotlist([word for word in words if word.split("=")[0] not in groups])
-    defaults = {"defaults": [{f"override /{name}": member} for name, member in groups.items()]} if groups else {}
-    return OmegaConf.to_yaml(OmegaConf.merge(defaults, values))
+    base = groups.pop("experiment", None)
+    entries = ([] if base is None else [base]) + [{f"override /{name}": member} for name, member in groups.items()]
+    return OmegaConf.to_yaml(OmegaConf.merge({"defaults": entries} if entries else {}, values))

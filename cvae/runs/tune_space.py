@@ -21,7 +21,7 @@ from cvae.runs.settle import settle
 
 FIELDS = {"choices", "low", "high", "log", "step", "when", "override", "default"}
 #: set by the search itself, or nothing that an experiment file can hold
-RESERVED = {"optimized_metric", "optimized_mode", "run_dir", "experiment", "debug", "hydra"}
+RESERVED = {"optimized_metric", "optimized_mode", "run_dir", "debug", "hydra"}
 #: violation of a constraint by a trial without the measure; finite, so that any database can hold it
 UNMEASURED = 1e6
 
@@ -218,6 +218,10 @@ def _present(space: Sequence[Entry], base: DictConfig, chosen: Mapping[str, Any]
             value = chosen[key] if key in chosen else plain(OmegaConf.select(base, key))
         if isinstance(value, list):
             value = json.dumps(value).replace(" ", "")  # choices hold lists as text
+        if value is None:
+            raise UserError(f"search.space.{entry.name} has no present setting, since the model of this problem has no "
+                            f"{entry.override}; \"search.space={{{entry.name}:null}}\" takes it out of the space, or "
+                            "another search fits (conf/search).")  # fmt: skip
         ends = _ends(entry)
         is_choice = isinstance(entry.distribution, CategoricalDistribution)
         if value not in ends if is_choice else not ends[0] <= value <= ends[1]:

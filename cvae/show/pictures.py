@@ -1,7 +1,9 @@
-"""Pictures into TensorBoard every few epochs."""
+"""Pictures into the run's folder and TensorBoard every few epochs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,12 +14,24 @@ from cvae.data import Batch
 from cvae.errors import UserError
 from cvae.models import CVAE, Generative
 from cvae.networks import CategoricalCVAE
+from cvae.show.figures import write_figure
 from cvae.tasks import Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LATENT_SAMPLES = 1_000
+#: folder of the pictures in the run's own folder
+FOLDER = "figures"
+
+
+def publish(trainer: Trainer, figures: Mapping[str, Figure]) -> None:
+    """Write figures as ``figures/NAME.png`` in the folder of ``trainer``, and to TensorBoard if it logs there."""
+    for name, figure in figures.items():
+        write_figure(Path(trainer.default_root_dir, FOLDER, f"{name}.png"), {name: figure})
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure(name, figure, trainer.global_step)
 
 
 class SolutionFigures(Callback):
@@ -44,13 +58,9 @@ class SolutionFigures(Callback):
         if trainer.state.fn != "fit":
             return
         due = (trainer.current_epoch + 1) % self.every_epochs == 0 or last
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not due or not boards or not trainer.is_global_zero:
+        if not due or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        model = cast(Generative, pl_module)
-        for name, figure in self.figures(model, trainer.datamodule).items():  # type: ignore[attr-defined]
-            for board in boards:
-                board.experiment.add_figure(name, figure, trainer.global_step)
+        publish(trainer, self.figures(cast(Generative, pl_module), trainer.datamodule))  # type: ignore[attr-defined]
 
     def figures(self, model: Generative, data: Any) -> dict[str, Figure]:
         """The pictures of a model on the validation data, by name."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from cvae.errors import UserError
-from cvae.tasks.space import IndependentPrior, Prior, Space, checked_bounds, plain_prior
+from cvae.tasks.space import IndependentPrior, PriorConfig, Space, checked_bounds, plain_prior
 
 
 class Box(Space):
@@ -23,7 +23,7 @@ class Box(Space):
         UserError: for no parameter, an empty range or an unknown prior.
     """
 
-    def __init__(self, bounds: Sequence[Sequence[float]], prior: Prior = "uniform") -> None:
+    def __init__(self, bounds: Sequence[Sequence[float]], prior: PriorConfig = "uniform") -> None:
         if not bounds or not isinstance(bounds, Sequence):
             given = bounds or "empty"
             raise UserError(f"data.bounds is {given}; give [lowest, highest] for each parameter, for example [[0, 1]].")

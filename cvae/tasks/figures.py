@@ -213,3 +213,20 @@ def _forward_against_y(problem: Problem, drawn: Drawn) -> Figure:
         axis.legend(fontsize=7)
     figure.suptitle("f(x') of all draws against y", fontsize=9)
     return figure
+
+
+def image_figure(images: Tensor) -> Figure:
+    """Grey images side by side on black, without axes.
+
+    Args:
+        images: grey values in [0, 1], ``(rows, columns, height, width)``.
+    """
+    rows, columns, height, width = images.shape
+    padded = torch.nn.functional.pad(images.detach().float().cpu(), (1, 1, 1, 1))
+    sheet = padded.permute(0, 2, 1, 3).reshape(rows * (height + 2), columns * (width + 2))
+    figure = new_figure(0.6 * columns, 0.6 * rows)
+    figure.set_layout_engine("none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(sheet.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axis.set_axis_off()
+    return figure

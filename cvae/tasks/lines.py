@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cvae.errors import UserError
-from cvae.tasks.space import IndependentPrior, Prior, Space, checked_bounds, constant, plain_prior
+from cvae.tasks.space import IndependentPrior, PriorConfig, Space, checked_bounds, constant, plain_prior
 
 DIRECTIONS = {"falling": -1, "rising": 1}
 
@@ -35,7 +35,11 @@ class Lines(Space):
     """
 
     def __init__(
-        self, points: int, directions: Sequence[str], range: Sequence[float] = (0.0, 1.0), prior: Prior = "uniform"
+        self,
+        points: int,
+        directions: Sequence[str],
+        range: Sequence[float] = (0.0, 1.0),
+        prior: PriorConfig = "uniform",
     ) -> None:
         if points < 3:
             raise UserError(f"data.points is {points}; a line needs at least 3 points.")
@@ -124,8 +128,7 @@ class Lines(Space):
     def squared_error(self, theta: Tensor, x: Tensor) -> Tensor:
         """Mean squared distance ``(...)`` of the lines of ``theta`` ``(..., parameters)`` and ``x`` ``(..., lines,
         points)``."""
-        # the mean over the points of a straight line is a quadratic form of its endpoints: no line is decoded, which
-        # takes a quarter off a step of the categorical latent with 256 components
+        # the mean over the points of a straight line is a quadratic form of its endpoints: no line is decoded
         a, b = (theta - self.encode(x)).unflatten(-1, (self.lines, 2)).unbind(-1)
         t = self.position(x)
         left, cross, right = (1 - t).square().mean(), 2 * (t * (1 - t)).mean(), t.square().mean()

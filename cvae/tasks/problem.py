@@ -19,7 +19,7 @@ from cvae.metrics.records import Check, Drawn
 from cvae.tasks.box import Box
 from cvae.tasks.forward import CallableForward, ForwardOperator, forward_from_config
 from cvae.tasks.lines import Lines
-from cvae.tasks.space import Prior, Space
+from cvae.tasks.space import PriorConfig, Space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -164,7 +164,7 @@ def line_problem(
     range: Sequence[float],
     forward: Sequence[str] | Mapping[str, Any],
     gates: Mapping[str, float],
-    prior: Prior = "uniform",
+    prior: PriorConfig = "uniform",
 ) -> Problem:
     """A problem whose solutions are straight lines, from plain values.
 
@@ -185,7 +185,7 @@ def box_problem(
     bounds: Sequence[Sequence[float]],
     forward: Sequence[str] | Mapping[str, Any],
     gates: Mapping[str, float],
-    prior: Prior = "uniform",
+    prior: PriorConfig = "uniform",
 ) -> Problem:
     """A problem whose solutions are vectors in a box, from plain values.
 

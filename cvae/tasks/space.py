@@ -18,7 +18,7 @@ RANGE_TOLERANCE = 1e-6
 #: of the prior ``normal``: standard deviation as a share of a parameter's range
 NORMAL_WIDTH = 0.25
 
-Prior = str | Sequence[str | Mapping[str, float]]
+PriorConfig = str | Sequence[str | Mapping[str, float]]
 
 
 class Space(ABC):
@@ -158,7 +158,7 @@ class IndependentPrior:
         UserError: for another entry, or a list of another length.
     """
 
-    def __init__(self, prior: Prior, bounds: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, prior: PriorConfig, bounds: Sequence[tuple[float, float]]) -> None:
         if not isinstance(prior, Sequence):
             raise UserError(
                 f"data.prior is {prior}; it must be uniform, normal or a list with one entry for each parameter."
@@ -189,7 +189,7 @@ class IndependentPrior:
         return torch.stack(columns, dim=-1).to(uniform.dtype)
 
 
-def plain_prior(prior: Prior) -> str | list[Any]:
+def plain_prior(prior: PriorConfig) -> str | list[Any]:
     """``prior`` as plain data."""
     return prior if isinstance(prior, str) else [entry if isinstance(entry, str) else dict(entry) for entry in prior]
 

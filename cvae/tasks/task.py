@@ -58,3 +58,17 @@ class Task(Protocol):
             drawn: the draws.
             references: parameters of the reference solutions ``(count, parameters)`` of the first of these conditions.
         """
+
+
+@runtime_checkable
+class GenerationTask(Task, Protocol):
+    """A task without a forward operator: its draws cannot be checked, and a user names conditions by numbers."""
+
+    def conditions(self, values: Sequence[float]) -> Tensor:
+        """Conditions ``(count, *y_shape)``, one for each number, for example a class.
+
+        Where nothing is given, ``y_shape`` is ``(0,)`` and no number gives one empty condition ``(1, 0)``.
+
+        Raises:
+            UserError: for a number that names no condition, and for too few or too many of them.
+        """

@@ -217,7 +217,7 @@ def test_a_full_disk_gives_one_message_and_leaves_whole_files(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", write)
-        with pytest.raises(OSError, match=r"the disk is full \(No space left on device\).*give the same command again"):
+        with pytest.raises(OSError, match=r"the disk is full \(No space left on device\).*re-run the same command"):
             run(composed(), tmp_path)
     assert result(tmp_path)["status"] == "failed"
     assert result(tmp_path)["stack"] is None

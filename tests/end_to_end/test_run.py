@@ -40,7 +40,7 @@ def test_everything_lies_in_the_runs_folder(finished: Any) -> None:
     events = {name for name in found if Path(name).name.startswith("events.out.tfevents.")}
     assert found - events == {
         "result.json", "config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "csv/metrics.csv",
-        "tensorboard/hparams.yaml",
+        "tensorboard/hparams.yaml", "figures/solutions.png", "figures/latent.png",
     }  # fmt: skip
     assert {Path(name).parent.as_posix() for name in events} == {"tensorboard"}
 

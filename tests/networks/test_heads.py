@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cvae.networks import ParametersHead, ValuesHead
+from cvae.networks import ParametersHead, ProbabilitiesHead, ValuesHead
 from cvae.tasks import Box, Lines
 
 BOUNDS = [[-1, 1], [10, 20], [0, 1e-3]]
@@ -88,3 +88,12 @@ def test_the_values_head_only_reshapes(shape, x_shape, generator):
     assert head.outputs == np.prod(x_shape)
     raw = torch.randn(*shape, head.outputs, generator=generator)
     assert torch.equal(head(raw), raw.reshape(*shape, *x_shape))
+
+
+def test_probabilities_are_in_the_unit_interval_for_any_input(generator):
+    head = ProbabilitiesHead([2, 3])
+    raw = raw_inputs(6, generator)
+    x = head(raw)
+    assert x.shape == (203, 2, 3)
+    assert ((x >= 0) & (x <= 1)).all()
+    assert torch.equal(x, ValuesHead([2, 3])(raw).sigmoid())

@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from torch import distributions
 
-from cvae.networks import EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
+from cvae.networks import ConditionedNormal, EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
 from cvae.networks.latent import gaussian, mutual_information, normal_icdf
 
 
@@ -192,3 +192,17 @@ def test_the_gradient_of_an_enumerated_bound_is_the_posterior(enumerated):
 def test_without_a_weight_of_the_kl_an_enumerated_latent_takes_its_cheapest_value(enumerated):
     log_prior, cost = enumerated
     torch.testing.assert_close(EnumeratedLatent(log_prior).bound(cost, 0.0).total, cost.amin(1), atol=1e-6, rtol=1e-6)
+
+
+def test_a_conditioned_prior_starts_as_the_standard_normal_and_follows_y() -> None:
+    prior, standard = ConditionedNormal(2, 3), StandardNormal(3)
+    y, u = torch.randn(4, 2), torch.rand(4, 5, 3)
+    torch.testing.assert_close(prior.icdf(u, y, 1.5), standard.icdf(u, y, 1.5))
+    with torch.no_grad():
+        prior.out.weight[0, 0], prior.out.weight[3, 1] = 2.0, 1.0
+    mean, log_var = prior(y)
+    torch.testing.assert_close(mean[:, 0], 2 * y[:, 0])
+    # the middle of the unit cube is the mean, and the spread follows the log-variance
+    torch.testing.assert_close(prior.icdf(torch.full((4, 1, 3), 0.5), y)[:, 0], mean, rtol=0, atol=1e-6)
+    spread = (prior.icdf(u, y) - mean.unsqueeze(1)) / standard.icdf(u, y)
+    torch.testing.assert_close(spread[:, 0], (0.5 * log_var).exp(), rtol=1e-3, atol=1e-4)

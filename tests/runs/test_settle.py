@@ -241,6 +241,14 @@ def test_the_optimized_measure_knows_its_direction(settled: Shipped, metric: str
 
 
 @pytest.mark.parametrize(
+    ("metric", "chosen", "mode"), [("auto", "val/loss", "min"), ("val/accuracy", "val/accuracy", "max")]
+)
+def test_measures_that_need_the_pairs_can_be_optimized(settled: Shipped, metric: str, chosen: str, mode: str) -> None:
+    cfg = settled("experiment=digits", f"optimized_metric={metric}", small=())
+    assert (cfg.optimized_metric, cfg.optimized_mode) == (chosen, mode)
+
+
+@pytest.mark.parametrize(
     ("overrides", "metric"),
     [
         ([], "val/score"),

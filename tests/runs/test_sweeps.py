@@ -61,7 +61,7 @@ def test_a_sweep_ends_with_a_table_and_a_status(tmp_path: Path, capsys: pytest.C
     SweepReport().on_multirun_end(hydra_config(tmp_path))
     assert "0.25" in capsys.readouterr().out
     record(tmp_path / "b", status="failed", overrides=["seed=2"], error="boom")
-    with pytest.raises(SystemExit, match="1 of 2 jobs failed; give the same command again"):
+    with pytest.raises(SystemExit, match="1 of 2 jobs failed; re-run the same command"):
         SweepReport().on_multirun_end(hydra_config(tmp_path))
     assert "failed: boom" in capsys.readouterr().out
 

@@ -46,15 +46,27 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 
 @pytest.fixture
-def make_checkpoint(shipped: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., Path]:
-    """Writes an untrained dense model to a checkpoint in its own folder ``run``, with further overrides."""
+def save_checkpoint(tmp_path: Path) -> Callable[[DictConfig], Path]:
+    """Writes the untrained model of a config to a checkpoint in its own folder ``run``."""
 
-    def make(*overrides: str) -> Path:
-        model = build(settle(shipped("model=dense", "model.hidden=[16,16]", *overrides)))[1]
+    def save(cfg: DictConfig) -> Path:
+        model = build(settle(cfg))[1]
         path = tmp_path / "run" / "checkpoints" / "best.ckpt"
         path.parent.mkdir(parents=True)
         torch.save({KEY: {"format": FORMAT, "config": model.config}, "state_dict": model.state_dict()}, path)
         return path
+
+    return save
+
+
+@pytest.fixture
+def make_checkpoint(
+    shipped: Callable[..., DictConfig], save_checkpoint: Callable[[DictConfig], Path]
+) -> Callable[..., Path]:
+    """Writes an untrained dense model to a checkpoint, with further overrides."""
+
+    def make(*overrides: str) -> Path:
+        return save_checkpoint(shipped("model=dense", "model.hidden=[16,16]", *overrides))
 
     return make
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 
 from cvae import CVAE
 from cvae.seeds import Purpose, stream
@@ -74,6 +75,64 @@ def test_vectors_for_simulated_conditions_with_pictures(vector_checkpoint: Path,
     assert len((work / "again.csv").read_text().splitlines()) == 1 + 2 * 30
 
 
+@pytest.fixture
+def digits_checkpoint(shipped: Callable[..., DictConfig], save_checkpoint: Callable[[DictConfig], Path]) -> Path:
+    """An untrained model of digits of 8 x 8 pixels."""
+    return save_checkpoint(shipped("experiment=digits", "model.hidden=[16]", "model.latent_dim=2", small=()))
+
+
+def test_digits_of_a_number_are_one_picture(digits_checkpoint: Path, work: Path, run_script: Run) -> None:
+    words = [f"checkpoint={digits_checkpoint}", "draws=3"]
+    done = run_script("generate", *words, "number=2026", "out=new/2026.png")
+    assert done.status == 0, done.err
+    assert [path.name for path in (work / "new").iterdir()] == ["2026.png"]
+    assert "picture: new/2026.png" in done.out
+    # the same as arrays, and by its classes
+    assert run_script("generate", *words, "number=2026", "out=one.npz", "picture=one.png").status == 0
+    assert run_script("generate", *words, "condition=[2,0,2,6]", "out=two.pt").status == 0
+    with np.load(work / "one.npz", allow_pickle=False) as arrays:
+        one = dict(arrays)
+    two = torch.load(work / "two.pt", weights_only=True)
+    assert one["x"].shape == (4, 3, 8, 8)
+    assert one["y"].argmax(1).tolist() == [2, 0, 2, 6]
+    assert np.array_equal(one["x"], two["x"].numpy())
+    assert (work / "one.png").read_bytes() == (work / "new" / "2026.png").read_bytes()
+
+
+def test_a_number_may_begin_with_noughts(digits_checkpoint: Path, work: Path, run_script: Run) -> None:
+    done = run_script("generate", f"checkpoint={digits_checkpoint}", "number=007", "draws=1", "out=x.npz")
+    assert done.status == 0, done.err
+    with np.load(work / "x.npz", allow_pickle=False) as arrays:
+        assert arrays["y"].argmax(1).tolist() == [0, 0, 7]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["number=12x", "out=x.png"], "number is 12x; it must be made of the digits 0 to 9 alone"),
+        (["number=-1", "out=x.png"], "number is -1"),
+        (["condition=[3,12]", "out=x.png"], "the class 12 is unknown; a digit is one of 0, 1, ..., 9"),
+        (["condition=many", "out=x.png"], "condition is 'many'; give a number or several"),
+        (["out=x.png"], "name the digits: number=2026"),
+        (
+            ["number=1", "condition=1", "out=x.png"],
+            "number is 1; it is for models of digits, and in place of condition",
+        ),
+        (["number=1", "out=x.csv"], "out is x.csv; for draws of this model it must end in .npz or .pt"),
+        (["unseen=2", "out=x.png"], "unseen is 2, but this model has no forward operator"),
+        (["number=1", "generation=complete", "out=x.png"], "no forward operator that could check them"),
+    ],
+)
+def test_what_a_user_of_digits_can_mend_is_one_message(
+    digits_checkpoint: Path, work: Path, run_script: Run, words: list[str], message: str
+) -> None:
+    done = run_script("generate", f"checkpoint={digits_checkpoint}", *words)
+    assert done.status == 1
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert list(work.iterdir()) == []
+
+
 def test_an_observation_that_nothing_explains_is_told_and_written(
     checkpoint: Path, work: Path, run_script: Run
 ) -> None:
@@ -97,6 +156,8 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=some"], "draws is 'some'; it must be a whole"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "picture=x.txt"], "picture is x.txt; it must end in"),
         (["checkpoint=CKPT", "out=x.npz"], "condition=FILE, or ask for simulated ones, unseen=4"),
+        (["checkpoint=CKPT", "number=2026", "out=x.npz"], "number is 2026; it is for models of digits"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.png"], "out is x.png; it must end in"),
         (["checkpoint=CKPT", "condition=y.csv", "unseen=2", "out=x.npz"], "condition=FILE, or ask for simulated"),
         (
             ["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "allow=os.getcwd"],

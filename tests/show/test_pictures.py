@@ -75,9 +75,12 @@ def test_vectors_have_a_picture_for_each_condition(tmp_path, fit, vectors, categ
     assert images(tmp_path / "board") == {name: [2] for name in ("forward", "solutions_0", "solutions_1", "latent")}
 
 
-def test_without_tensorboard_nothing_is_drawn(tmp_path, fit, lines):
+def test_pictures_are_files_in_the_folder_of_the_run(tmp_path, fit, lines):
     fit(lines, SolutionFigures(1), epochs=1, logger=CSVLogger(tmp_path, name="", version="csv"))
     assert not list(tmp_path.rglob("events.out*"))
+    files = sorted((tmp_path / "figures").iterdir())
+    assert [path.name for path in files] == ["latent.png", "solutions.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
 
 
 def test_more_conditions_than_there_are_is_all_of_them(tmp_path, fit, lines):
