@@ -62,7 +62,7 @@ def reduced(points: int) -> int:
     """Rows that the two convolutions leave of ``points``."""
     rows = points - (TALL - 1) - (SHORT - 1)
     if rows < 1:
-        raise UserError(f"data.points is {points}; model=starter needs at least {points - rows + 1}.")
+        raise UserError(f"model=starter needs lines of at least {points - rows + 1} points; here they have {points}.")
     return rows
 
 

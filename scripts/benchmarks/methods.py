@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypedDict
 
@@ -72,6 +73,12 @@ def compare_methods(
     unknown = [name for name in methods if name not in known]
     if unknown:
         raise UserError(f"methods holds {unknown[0]!r}; choose from {', '.join(known)}.")
+    if "npe" in methods and find_spec("sbi") is None:
+        # before anything is trained
+        raise UserError(
+            "the NPE baseline needs the package sbi: pip install -c constraints.txt -e '.[bench]', or leave npe out: "
+            "methods=[starter,default,rejection,multistart]."
+        )
     plans = {"30 plain": Plan(draws=30)}
     plans |= {f"30 of {count}, refined": Plan(draws=30, candidates=count, refine_steps=15) for count in candidates}
     batch = common.unseen(task, conditions, seed)

@@ -80,7 +80,7 @@ def test_it_fits_other_sizes(points, lines, conditions, generator):
 @pytest.mark.parametrize(
     ("x_shape", "latent", "message"),
     [
-        ((2, 22), 6, r"data\.points is 22; model=starter needs at least 23"),
+        ((2, 22), 6, "needs lines of at least 23 points; here they have 22"),
         ((3,), 6, r"model=starter is made for lines, not for solutions of shape \(3,\); use model=dense"),
         ((1, 50, 50), 6, r"not for solutions of shape \(1, 50, 50\)"),
         ((2, 50), 0, r"model\.latent_dim is 0"),

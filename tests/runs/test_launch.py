@@ -159,7 +159,7 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
         ("+model.hidden=[0]", "model.hidden is [0]; give layer sizes of at least 1, for example [256, 256]"),
         ("model.latent_dim=0", "model.latent_dim is 0; it must be at least 1."),
         ("data=two_birds +model.components=1", "model.components is 1; it must be at least 2."),
-        ("model=starter data.points=10", "data.points is 10; model=starter needs at least 23."),
+        ("model=starter data.points=10", "model=starter needs lines of at least 23 points; here they have 10."),
         ("model=starter data=sine_wave", "model=starter is made for lines, not for solutions of shape (2,);"),
         ("scheduler.warmup=2", "scheduler.warmup is 2; it is a share of training, at least 0 and below 1."),
         ("scheduler.floor=5", "scheduler.floor is 5; it is a share of the learning rate, from 0 to 1."),
