@@ -152,7 +152,10 @@ def test_reference_sets_of_vectors_hold_the_solution_that_is_known(seed, tmp_pat
     for one, known in zip(found, x, strict=False):
         assert one.finite
         assert (one.theta - known).abs().amax(1).min() < 1e-3
-    kept = data.references("validation")
+    assert data.references("validation") is found  # searched once, with or without a cache
+    kept = vectors(evaluation={"validation": 7, "references": 3}, cache=str(tmp_path), seed=seed).references(
+        "validation"
+    )
     assert all(torch.equal(one.theta, again.theta) for one, again in zip(found, kept, strict=True))
     assert list(tmp_path.iterdir())
 

@@ -227,6 +227,16 @@ def test_the_shapes_and_the_space_come_from_the_data(settled: Shipped) -> None:
     assert settled("model=dense", "model.x_shape=[2,50]").model.x_shape == [2, 50]
 
 
+def test_an_entry_may_point_to_one_that_is_auto(shipped: Shipped) -> None:
+    cfg = settle(shipped("debug=overfit", small=()))
+    assert cfg.data.source.train == cfg.data.batch_size == 512
+
+
+def test_a_shape_that_is_no_list_is_refused(shipped: Shipped) -> None:
+    with pytest.raises(UserError, match=r"model\.x_shape is 3, but the data give \[2, 50\]; set model\.x_shape=auto"):
+        settle(shipped("model=dense", "model.x_shape=3"))
+
+
 def test_what_follows_from_other_entries_follows_what_is_settled(settled: Shipped) -> None:
     cfg = settled("data.gates.rmse=0.2", "debug=overfit", "data.source.train=${data.batch_size}", "seed=7")
     assert cfg.loss.y_term.scale == 0.2
@@ -400,6 +410,7 @@ def test_the_recipe_looks_at_the_lines_that_a_file_shows(
         ("optimized_mode=up", "optimized_mode is 'up'; it must be one of max, min."),
         ("data.prior=foo", "data.prior holds 'foo'; it must be uniform, normal or {mean: ..., std: ...}."),
         ("recipe.separate=maybe", "recipe.separate is 'maybe'; it must be auto, true or false."),
+        ("recipe=continuum", "recipe names a column of conf/recipe; set recipe.separate and recipe.y_term"),
         ("recipe.separate=1", "recipe.separate is 1; it must be auto, true or false."),
         ("recipe.y_term=null", "recipe.y_term is None; it must be auto, true or false."),
         ("data=lines", "data.forward must be set, for example with data.forward=...; there is no default."),
