@@ -1,10 +1,11 @@
 """Data modules, the sources that fill them, and files."""
 
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
+from cvae.data.curve_sources import CurveFiles, SimulatedCurves
 from cvae.data.digits import MNIST, DigitData, SmallDigits
 from cvae.data.gaussian_mixture import GaussianMixtureData
 from cvae.data.inverse import InverseData, LineTriples, Vectors
-from cvae.data.light_curves import CurveFiles, LightCurveData, SimulatedCurves
+from cvae.data.light_curves import LightCurveData
 from cvae.data.pairs import Counts, PairData, Report, Splits, TrainedModel
 from cvae.data.sources import PairFiles, Simulation, simulate
 from cvae.data.tolerance import SmoothTolerance

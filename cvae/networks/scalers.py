@@ -14,6 +14,7 @@ class Scaler(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
+        shape = tuple(shape)
         self.register_buffer("centre", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
 
@@ -21,16 +22,17 @@ class Scaler(nn.Module):
         """Take centre and scale from ``values`` ``(count, *shape)``."""
         raise NotImplementedError
 
+    def forward(self, values: Tensor) -> Tensor:
+        """``(batch, *shape)`` in units of the scale from the centre, of the same shape."""
+        return (values - self.centre) / self.scale
+
 
 class RangeScaler(Scaler):
     """Solutions of any unit to shares of the range that the training data span, for each coordinate.
 
     Args:
-        x_shape: shape of one solution.
+        shape: shape of one solution.
     """
-
-    def __init__(self, x_shape: tuple[int, ...]) -> None:
-        super().__init__(tuple(x_shape))
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
@@ -40,20 +42,13 @@ class RangeScaler(Scaler):
         # a coordinate that is the same in all data has no range
         self.scale.copy_(torch.where(high > low, high - low, 1.0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(batch, *x_shape)`` to the same shape."""
-        return (x - self.centre) / self.scale
-
 
 class StandardScaler(Scaler):
     """Solutions of any unit to mean 0 and standard deviation 1 over the training data, for each coordinate.
 
     Args:
-        x_shape: shape of one solution.
+        shape: shape of one solution.
     """
-
-    def __init__(self, x_shape: tuple[int, ...]) -> None:
-        super().__init__(tuple(x_shape))
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
@@ -61,10 +56,6 @@ class StandardScaler(Scaler):
         self.centre.copy_(values.mean(0))
         spread = values.std(0)
         self.scale.copy_(torch.where(spread > 0, spread, 1.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(batch, *x_shape)`` to the same shape."""
-        return (x - self.centre) / self.scale
 
     def inverse(self, values: Tensor) -> Tensor:
         """Back to solutions, ``(..., *x_shape)``."""

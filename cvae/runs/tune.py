@@ -179,8 +179,10 @@ def tune(cfg: DictConfig, choice: str) -> optuna.Study:
         try:
             work(study, objective, cfg)
         except Exception:
-            if all(trial.state in (TrialState.FAIL, TrialState.WAITING) for trial in study.get_trials(deepcopy=False)):
-                # nothing was found: the study would only be in the way of the one with the mistake mended
+            states = {trial.state for trial in study.get_trials(deepcopy=False)}
+            trained = next((path / "trials").rglob("*.ckpt"), None)
+            if trained is None and states <= {TrialState.FAIL, TrialState.WAITING}:
+                # nothing was found or trained: the study would only be in the way of the one with the mistake mended
                 optuna.delete_study(study_name=study.study_name, storage=storage)
                 shutil.rmtree(path / "trials", ignore_errors=True)
             raise

@@ -28,7 +28,7 @@ from cvae.runs.launch import run
 from cvae.runs.options import check_entries
 from cvae.runs.settle import settle, task_of
 from cvae.seeds import Purpose, stream
-from cvae.show.tables import print_table
+from cvae.show.tables import cell, print_table
 from cvae.tasks import Problem
 
 #: one line of a table: cells by the name of their column
@@ -197,13 +197,6 @@ def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [name for name in names if any(row.get(name) is not None for row in rows)]
     return columns, [[cell(row.get(name)) for name in columns] for row in rows]
-
-
-def cell(value: object) -> str:
-    """A value as text: floating-point numbers with four digits, nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show(rows: Sequence[Row], title: str | None = None) -> None:

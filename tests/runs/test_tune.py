@@ -236,6 +236,21 @@ def test_a_mistake_in_the_first_trial_ends_the_search_and_leaves_the_name_free(
     assert len(searched("trials=1").trials) == 1
 
 
+def test_a_mistake_removes_no_trial_that_has_trained(
+    searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def trained(cfg: Any, run_dir: Path, *arguments: Any, **named: Any) -> float:
+        (run_dir / "checkpoints").mkdir(parents=True)
+        (run_dir / "checkpoints" / "last.ckpt").write_bytes(b"of an epoch")
+        raise UserError("no such device")
+
+    monkeypatch.setattr("cvae.runs.tune.run", trained)
+    with pytest.raises(UserError, match="no such device"):
+        searched("trials=1")
+    assert len(study_in(tmp_path / "s").trials) == 1
+    assert list((tmp_path / "s" / "trials").rglob("last.ckpt"))
+
+
 def test_a_later_trial_that_fails_is_recorded_and_the_search_goes_on(
     searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
