@@ -1,4 +1,4 @@
-"""Likelihoods, the objective, and schedules."""
+"""Likelihoods, the objective of a CVAE and that of an energy model, and schedules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cvae.errors import UserError
 from cvae.networks.base import Reconstruction
+from cvae.recording import recorded
 
 #: elementwise cost of a prediction for a target, a negative log-likelihood up to scale and constant
 Likelihood = Callable[[Tensor, Tensor], Tensor]
@@ -26,22 +27,26 @@ RISE = 0.2
 # --- likelihoods
 
 
+@recorded
 def absolute() -> Likelihood:
     """``|prediction - target|``: a Laplace likelihood."""
     return lambda prediction, target: (prediction - target).abs()
 
 
+@recorded
 def squared() -> Likelihood:
     """``(prediction - target)**2``: a Gaussian likelihood."""
     return lambda prediction, target: (prediction - target).square()
 
 
+@recorded
 def gaussian() -> Likelihood:
     """``(prediction - target)**2 / 2 + log(2 pi) / 2``: a Gaussian likelihood in nats with standard deviation 1, in the
     unit of the residuals, which is the learned noise of a network that has one (:class:`cvae.networks.NoisyCVAE`)."""
     return lambda prediction, target: 0.5 * (prediction - target).square() + 0.5 * math.log(2 * math.pi)
 
 
+@recorded
 def huber(delta: float) -> Likelihood:
     """``r**2 / 2`` for residuals ``r`` up to ``delta``, then ``delta (|r| - delta / 2)`` (Huber 1964).
 
@@ -58,6 +63,7 @@ def huber(delta: float) -> Likelihood:
     return cost
 
 
+@recorded
 def bernoulli() -> Likelihood:
     """``-target log(prediction) - (1 - target) log(1 - prediction)`` in nats, for values in [0, 1].
 
@@ -151,6 +157,7 @@ class Progress(NamedTuple):
         return self.step / max(self.total, 1)
 
 
+@recorded
 class BetaSchedule:
     """How beta, the weight of the KL, comes to its value.
 
@@ -182,6 +189,7 @@ class BetaSchedule:
         return linear_warmup(progress.step, self.warmup_steps)
 
 
+@recorded
 class YTerm:
     """The reconstruction of the condition, ``f(x')`` against ``y``.
 
@@ -215,6 +223,7 @@ class YTerm:
         return cost if self.saturation is None else cost / (1 + cost / self.saturation)
 
 
+@recorded
 class Objective:
     """``beta * KL + wx * cost(x', x) + wy * cost(f(x'), y)``: a bound with two reconstruction terms.
 
@@ -315,3 +324,47 @@ class Objective:
         """``(batch, samples, ...)`` to ``(batch, samples)``."""
         flat = cost.flatten(2)
         return flat.mean(2) if self.reduction == "mean" else flat.sum(2)
+
+
+@recorded
+class ContrastiveDivergence:
+    """``E(x) - E(x') + decay (E(x)^2 + E(x')^2)`` for data x and ends x' of Langevin dynamics.
+
+    The gradient of the first two terms in the weights is that of the negative log-likelihood if x' are samples of the
+    model (Hinton 2002). With ``chains``, these go on from one training step to the next (persistent contrastive
+    divergence, Tieleman 2008), and some begin anew, so that the energy is right on the way from the start as well (Du &
+    Mordatch 2019, "Implicit generation and modeling with energy-based models"); the last term is theirs, too, and keeps
+    the energies, of which only differences matter, near 0. Without, chains begin at the data of each step.
+
+    Args:
+        chains: number of persistent chains, of which each training step moves as many as there are data; 0 is plain
+            contrastive divergence.
+        steps: Langevin steps for each training step.
+        step_size: of them.
+        restarts: share of the moved chains that begin anew; a chain gets ``steps / restarts`` steps on average.
+        decay: weight of the squared energies.
+
+    Raises:
+        UserError: for a number that makes no sense, and for restarts without persistent chains.
+    """
+
+    def __init__(self, chains: int, steps: int, step_size: float, restarts: float, decay: float) -> None:
+        if chains < 0:
+            raise UserError(f"loss.chains is {chains}; it must be at least 0, which is plain contrastive divergence.")
+        if steps < 1:
+            raise UserError(f"loss.steps is {steps}; it must be at least 1.")
+        if not 0 < step_size < math.inf:
+            raise UserError(f"loss.step_size is {step_size}; it must be a positive number.")
+        if not 0 <= restarts <= 1:
+            raise UserError(f"loss.restarts is {restarts}; it is a share of the chains, from 0 to 1.")
+        if chains == 0 and restarts > 0:
+            raise UserError(f"loss.restarts is {restarts}, but loss.chains=0 has no chains to restart; set it to 0.")
+        if not 0 <= decay < math.inf:
+            raise UserError(f"loss.decay is {decay}; it must be a number of at least 0.")
+        self.chains, self.steps, self.step_size = chains, steps, step_size
+        self.restarts, self.decay = restarts, decay
+
+    def __call__(self, data: Tensor, chains: Tensor) -> dict[str, Tensor]:
+        """Per-sample terms, each ``(batch,)``, of the energies of as many data and ends of chains, in nats."""
+        size = self.decay * (data.square() + chains.square())
+        return {"loss": data - chains + size, "energy_data": data, "energy_chains": chains}

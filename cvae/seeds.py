@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     ALIGNMENT = auto()
     BASELINE = auto()
     CLASSIFIER = auto()
+    CHAINS = auto()
+    SPREAD = auto()
 
 
 def stream(purpose: Purpose, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:

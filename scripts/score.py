@@ -1,40 +1,6 @@
-"""Score a file of solutions: ``python scripts/score.py file=result.pt data=two_birds``.
+"""Score a file of solutions: ``python scripts/score.py``, the same as ``cvae score`` (:mod:`cvae.commands.score`)."""
 
-The last line of the output is a JSON object.
-"""
-
-from __future__ import annotations
-
-from typing import TypedDict
-
-import hydra
-from omegaconf import DictConfig
-
-from cvae.challenge.score import score_file
-from cvae.errors import UserError, clear_errors
-from cvae.runs.options import check_command
-from cvae.runs.settle import task_of
-from cvae.show.tables import print_scores
-from cvae.tasks import Problem
-
-
-class Options(TypedDict):
-    """Types of the options that are no paths."""
-
-    draws: int
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="score")
-def main(cfg: DictConfig) -> None:
-    """Measure one file and print the result."""
-    with clear_errors():
-        check_command(cfg, Options)
-        task = task_of(cfg.data)
-        if not isinstance(task, Problem):
-            raise UserError("data has no forward operator, so solutions cannot be checked; name an inverse problem.")
-        scores = score_file(str(cfg.file), task, cfg.draws)
-        print_scores(scores.content, scores.hint)
-
+from cvae.commands.main import call
 
 if __name__ == "__main__":
-    main()
+    call("score")

@@ -1,45 +1,6 @@
-"""Write a submission bundle: ``python scripts/submit.py checkpoint=best.ckpt conditions=y.pt out=submission``.
+"""Write a submission bundle: ``python scripts/submit.py``, the same as ``cvae submit`` (``cvae.commands.submit``)."""
 
-The bundle is checked before it is put in place; the last line of the output is the JSON object of its score.
-"""
-
-from __future__ import annotations
-
-from typing import TypedDict
-
-import hydra
-from omegaconf import DictConfig
-
-from cvae.challenge.submit import write_bundle
-from cvae.data.files import read_conditions
-from cvae.errors import clear_errors
-from cvae.models import CVAE
-from cvae.runs.options import check_command
-from cvae.runs.settle import plan_of
-from cvae.show.tables import print_scores
-
-
-class Options(TypedDict):
-    """Types of the options that are no paths."""
-
-    draws: int
-    seed: int
-    force: bool
-    allow: list[str]
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="submit")
-def main(cfg: DictConfig) -> None:
-    """Generate, write, check and print."""
-    with clear_errors():
-        check_command(cfg, Options)
-        plan, checkpoint, out = plan_of(cfg.generation), str(cfg.checkpoint), str(cfg.out)
-        model = CVAE.load(checkpoint, cfg.allow)
-        y = read_conditions(str(cfg.conditions), model.problem)
-        scores = write_bundle(model, y, plan, out, checkpoint, force=cfg.force)
-        print(f"bundle: {out}")
-        print_scores(scores.content, scores.hint)
-
+from cvae.commands.main import call
 
 if __name__ == "__main__":
-    main()
+    call("submit")

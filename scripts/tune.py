@@ -1,26 +1,6 @@
-"""Search for hyperparameters: ``python scripts/tune.py search=default "overrides=['data=product']"``."""
+"""Search for hyperparameters: ``python scripts/tune.py``, the same as ``cvae tune`` (:mod:`cvae.commands.tune`)."""
 
-from __future__ import annotations
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from cvae.errors import UserError, clear_errors
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="tune")
-def main(cfg: DictConfig) -> None:
-    """Work on a study until it has its trials, then report."""
-    with clear_errors():
-        try:
-            from cvae.runs.tune import tune
-        except ModuleNotFoundError as error:
-            if error.name not in ("optuna", "sqlalchemy", "pandas"):
-                raise
-            raise UserError(f"the search needs {error.name}: pip install -e '.[search]'") from error
-        tune(cfg, str(HydraConfig.get().runtime.choices["search"]))
-
+from cvae.commands.main import call
 
 if __name__ == "__main__":
-    main()
+    call("tune")

@@ -42,15 +42,22 @@ TINY = (
 )
 SIZES = ("data.source.train=64", "data.source.validation=16", "data.source.test=16")
 FEW_POINTS = ("data.train=64", "data.validation=16", "data.test=40", "evaluation.draws=20")
+FEW_STEPS = ("evaluation.steps=5",)
 #: what members need that belong to a task without a forward operator, in place of the above
 OTHER_TASKS = {
     "data/digits": ["experiment=digits"],
     "data/mnist": ["experiment=digits", "data.root={folder}"],
     "data/gaussian_mixture": ["experiment=mixture", *FEW_POINTS],
+    "data/sea_temperature": ["experiment=sea_temperature", "evaluation.draws=2"],
+    "data/swiss_roll": ["experiment=swiss_roll", *FEW_POINTS, *FEW_STEPS],
     "experiment/digits": [],
     "experiment/mixture": [*FEW_POINTS],
+    "experiment/sea_temperature": ["evaluation.draws=2"],
+    "experiment/swiss_roll": [*FEW_POINTS, *FEW_STEPS],
+    "loss/contrastive_divergence": ["experiment=swiss_roll", *FEW_POINTS, *FEW_STEPS],
     "model/conv": ["experiment=digits"],
     "model/dense_image": ["experiment=digits"],
+    "model/energy": ["experiment=swiss_roll", *FEW_POINTS, *FEW_STEPS],
     "model/points": ["experiment=mixture", *FEW_POINTS],
 }
 #: light curves on maps that take a tenth of a second

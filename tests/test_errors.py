@@ -32,7 +32,7 @@ def test_a_missing_file_is_the_users(tmp_path: Path) -> None:
 def test_the_message_is_found_under_what_hydra_wraps_around_it() -> None:
     with pytest.raises(InstantiationException) as caught:
         instantiate({"inner": {"_target_": "cvae.show.CollapseWarning", "least_kl": 0}})
-    assert str(user_message(caught.value)).startswith("callbacks.collapse has least_kl=0 and")
+    assert str(user_message(caught.value)).startswith("callbacks.collapse has least_kl=0, ")
 
 
 def test_a_configuration_that_lightning_refuses_is_the_users() -> None:

@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cvae"
 
 #: from the top down
 FLOORS = (
+    "commands",
+    "api",
     "challenge",
     "runs",
     "show",
@@ -25,8 +27,10 @@ FLOORS = (
     "tasks",
     "metrics",
     "sampling",
+    "recording",
     "seeds",
     "config",
+    "command_lines",
     "files",
     "errors",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from cvae.tasks import Lines, Problem
 
 #: draws for each condition in the challenge
 DRAWS = 30
-MEASURES = ("score", "coverage", "envelope", "valid", "rmse", "pearson")
+MEASURES = ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "pearson")
 # conditions measured at once; bounds the memory
 CHUNK = 1_000
 # the y of one group may differ by rounding, not by more than this share of the largest value, or of the gate
@@ -26,10 +27,11 @@ class Scores(NamedTuple):
     """What a submission is worth.
 
     Attributes:
-        measures: score, coverage, envelope, valid, rmse and, of lines, pearson, means over conditions.
+        measures: score, coverage, envelope, valid, rmse, relative_rmse and, of lines, pearson, means over conditions.
         conditions: number of different groups.
         draws: draws in each group.
-        hint: what the user should know about the directions of the lines; None if they are as required.
+        hint: what the user should know: that the lines have other directions than required, else that invalid draws
+            make the score 0; None if there is nothing.
     """
 
     measures: dict[str, float]
@@ -99,12 +101,22 @@ def score_solutions(problem: Problem, x: Tensor, y: Tensor) -> Scores:
         metrics.update(problem.drawn(which, x[which], y[which]))
     found = metrics.compute()
     measures = {name: float(found[name]) for name in MEASURES if name in found}
-    return Scores(measures, len(x), x.shape[1], direction_hint(problem, x))
+    return Scores(measures, len(x), x.shape[1], direction_hint(problem, x) or invalid_hint(measures))
 
 
 def score_file(path: str | Path, problem: Problem, draws: int = DRAWS) -> Scores:
     """Read and measure a submission; see :func:`read_submission` for what it raises."""
     return score_solutions(problem, *read_submission(path, problem, draws))
+
+
+def invalid_hint(measures: Mapping[str, float]) -> str | None:
+    """A message if some draws are invalid, else None."""
+    if measures["valid"] == 1:
+        return None
+    return (
+        f"{1 - measures['valid']:.2%} of the draws are invalid, and a y with any invalid draw has the score 0; "
+        "generation=complete refines the draws and chooses valid ones."
+    )
 
 
 def direction_hint(problem: Problem, x: Tensor) -> str | None:

@@ -126,9 +126,11 @@ class DigitData(PairData):
 
         shown = self.conditions("test")
         x, y = (part[:RECONSTRUCTED].to(model.device) for part in shown)
-        figures = {"reconstructions": image_figure(torch.stack([x, model.network.reconstruct(x, y).x[:, 0]]))}
+        made = model.network.reconstruct(x, y).x[:, 0]
+        figures = {"reconstructions": image_figure(torch.stack([x, made]), "test digits above, reconstructed below")}
         if isinstance(model.network, GaussianCVAE) and model.network.latent_dim > 1:
-            figures["traversal"] = image_figure(traversal(model.network, Batch(test.x[:REAL], test.y[:REAL])))
+            images = traversal(model.network, Batch(test.x[:REAL], test.y[:REAL]))
+            figures["traversal"] = image_figure(images, "one class, decoded along two dimensions of the latent")
         return figures
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from cvae.data.layout import arrange_condition, arrange_y
+from cvae.data.positions import without_positions
 from cvae.errors import MissingFileError, UserError
 from cvae.files import replacing
 from cvae.metrics import Check
@@ -27,8 +28,9 @@ def read_conditions(path: str | Path, problem: Problem) -> Tensor:
 
     Args:
         path: ``.npy``; ``.npz`` with an array ``y`` or one array; ``.pt`` with a tensor, a TensorDataset (its last
-            tensor is y) or a list of (x, y) pairs; ``.csv`` with one curve on each line or in each column; of a
-            vector one condition on each line.
+            tensor is y) or a list of (x, y) pairs; ``.csv`` with one curve on each line or in each column, of which
+            one may hold the positions (:func:`cvae.data.positions.without_positions`); of a vector one condition on
+            each line.
         problem: gives the shape of one condition.
 
     Raises:
@@ -41,10 +43,16 @@ def read_conditions(path: str | Path, problem: Problem) -> Tensor:
         raise UserError(f"{path}: conditions are read from {', '.join(SUFFIXES)} files, not from {path.suffix!r}.")
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file.")
-    values, counted = _read(path)
+    names: list[str] = []
+    if path.suffix == ".csv":
+        rows, names = _read_csv(path)
+        values, counted = torch.tensor(rows, dtype=torch.float64), False
+    else:
+        values, counted = _read(path)
     if values.is_complex():
         raise UserError(f"{path}: holds complex numbers; expected real ones.")
     try:
+        values = values if counted else without_positions(values.double(), names, problem)
         y = (arrange_y if counted else arrange_condition)(values.float(), problem)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -58,9 +66,7 @@ def read_conditions(path: str | Path, problem: Problem) -> Tensor:
 
 
 def _read(path: Path) -> tuple[Tensor, bool]:
-    """The array in a file, and whether its first axis is known to count conditions."""
-    if path.suffix == ".csv":
-        return torch.tensor(_read_csv(path), dtype=torch.float64), False
+    """The array in a file other than ``.csv``, and whether its first axis is known to count conditions."""
     if path.suffix == ".pt":
         return _from_plain(path, load_plain(path))
     try:
@@ -101,9 +107,10 @@ def _from_plain(path: Path, content: Any) -> tuple[Tensor, bool]:
     )
 
 
-def _read_csv(path: Path) -> list[list[float]]:
-    """Rows of numbers; a first line of names and lines that start with # are left out."""
+def _read_csv(path: Path) -> tuple[list[list[float]], list[str]]:
+    """Rows of numbers, and the names of a first line; lines that start with # are left out."""
     rows: list[list[float]] = []
+    names: list[str] = []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -116,6 +123,7 @@ def _read_csv(path: Path) -> list[list[float]]:
         cells = [cell.strip() for cell in line.split(mark)]
         first, seen = not seen, True
         if first and not any(_is_number(cell) for cell in cells):
+            names = cells
             continue
         wrong = next((cell for cell in cells if not _is_number(cell)), None)
         if wrong is not None:
@@ -125,7 +133,8 @@ def _read_csv(path: Path) -> list[list[float]]:
         rows.append([float(cell) for cell in cells])
     if not rows:
         raise UserError(f"{path}: holds no numbers.")
-    return rows
+    # a title is no line of names
+    return rows, names if len(names) == len(rows[0]) else []
 
 
 def _is_number(cell: str) -> bool:
@@ -207,7 +216,8 @@ def write_solutions(path: str | Path, problem: Problem, x: Tensor, y: Tensor, ch
     """Write solutions, whole or not at all, in the format that the suffix of ``path`` names.
 
     ``.npz`` and ``.pt`` hold the arrays x ``(batch, draws, *x_shape)``, y ``(batch, *y_shape)``, misfit and valid
-    ``(batch, draws)`` and, of lines, straightness ``(batch, draws, lines)``; ``.csv`` has one row for each draw.
+    ``(batch, draws)``, of lines straightness ``(batch, draws, lines)``, and gate ``()``, the largest misfit of a valid
+    draw; ``.csv`` has one row for each draw.
 
     Raises:
         UserError: for another suffix.
@@ -215,7 +225,8 @@ def write_solutions(path: str | Path, problem: Problem, x: Tensor, y: Tensor, ch
     """
     path = Path(path)
     write = writer(path)
-    arrays = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid}
+    gate = torch.tensor(problem.gates.rmse)
+    arrays = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid, "gate": gate}
     if check.straightness is not None:
         arrays["straightness"] = check.straightness
     with replacing(path) as temporary:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cvae.data.batches import Batch
-from cvae.data.pairs import CountSettings, PairData, Report, Splits, TrainedModel
+from cvae.data.pairs import PairData, Report, Splits, TrainedModel
 from cvae.errors import UserError
 from cvae.metrics.clusters import CLUSTERS, count_modes, find_clusters, shares_error
 from cvae.seeds import Purpose, stream
@@ -29,7 +29,7 @@ class GaussianMixtureData(PairData):
         batch_size: points per step and process.
         components, separation: of the mixture.
         train, validation, test: number of points of each split.
-        evaluation: the arguments of :class:`~cvae.data.pairs.Counts`.
+        dimensions: of a point.
         seed: fixes the mixture, the points and their order.
 
     Raises:
@@ -44,11 +44,12 @@ class GaussianMixtureData(PairData):
         train: int = 20_000,
         validation: int = 2_000,
         test: int = 2_000,
-        evaluation: CountSettings | None = None,
+        dimensions: int = 3,
         seed: int = 0,
     ) -> None:
-        self.mixture = GaussianMixture(components, separation, seed)
-        super().__init__(self.mixture, batch_size, evaluation, seed)
+        self.mixture = GaussianMixture(components, separation, seed, dimensions)
+        # there is one condition, the empty one
+        super().__init__(self.mixture, batch_size, {"validation": 1, "test": 1}, seed)
         self.sizes = {"train": train, "validation": validation, "test": test}
         for name, size in self.sizes.items():
             if size < LEAST[name]:
@@ -57,7 +58,7 @@ class GaussianMixtureData(PairData):
     @staticmethod
     def make_task(config: Mapping[str, Any]) -> GaussianMixture:
         """The task that a config of this class describes; entries about its points are passed over."""
-        names = ("components", "separation", "seed")
+        names = ("components", "separation", "seed", "dimensions")
         return GaussianMixture(**{name: config[name] for name in names if name in config})
 
     def load(self) -> Splits:
@@ -73,15 +74,18 @@ class GaussianMixtureData(PairData):
         """The number of clusters and modes of data, draws and latent means, and the likelihood of the test points.
 
         The measures: ``components``, the true number; ``clusters_NAME`` by K-Means and silhouette and ``modes_NAME`` by
-        mean-shift, for ``data``, ``samples`` and ``latent``; ``cluster_weight_error``, the largest difference between
-        shares of the clusters of the samples and the true weights; in nats ``log_likelihood`` by importance sampling,
-        ``true_log_likelihood`` of the true density, and their difference ``log_likelihood_gap``.
+        mean-shift, for ``data``, ``samples`` and the ``latent`` of a model that has one; ``cluster_weight_error``, the
+        largest difference between shares of the clusters of the samples and the true weights; in nats
+        ``log_likelihood``, by importance sampling or on a grid, ``true_log_likelihood`` of the true density, and their
+        difference ``log_likelihood_gap``.
         """
         density = self.mixture.density
         test = Batch(*(part.to(model.device) for part in self.splits.test))
         some = Batch(*(part[:CLOUD] for part in test))
         samples = model.draw(test.y[:1], len(some.x), stream(Purpose.EVALUATION, self.seed, 2))[0]
-        clouds = {"data": some.x, "samples": samples, "latent": model.network.reconstruct(*some).code}
+        clouds = {"data": some.x, "samples": samples}
+        if hasattr(model.network, "reconstruct"):
+            clouds["latent"] = model.network.reconstruct(*some).code
         clusters = {name: find_clusters(points) for name, points in clouds.items()}
         likelihood = float(model.log_likelihood(test, IMPORTANCE).mean())
         true = float(density.log_prob(test.x).mean())

@@ -15,7 +15,6 @@ from torchmetrics import MetricCollection
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
 from cvae.errors import UserError
 from cvae.inversion import ReferenceSet
-from cvae.networks import LatentNetwork
 from cvae.tasks import Task
 
 if TYPE_CHECKING:
@@ -63,7 +62,8 @@ class CountSettings(TypedDict, total=False):
 class TrainedModel(Protocol):
     """What a report needs of a model."""
 
-    network: LatentNetwork
+    #: with a latent, or another one, whose ``draw`` is the model's alone
+    network: Any
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +76,7 @@ class TrainedModel(Protocol):
         """Named per-sample terms, each ``(batch,)``."""
 
     def log_likelihood(self, batch: Batch, samples: int = 100) -> Tensor:
-        """Importance-sampled ``log p(x|y)`` in nats, ``(batch,)``."""
+        """``log p(x|y)`` in nats, ``(batch,)``, the more exact the more ``samples``."""
 
 
 class Report(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,18 @@ class Source(Protocol):
 
     def load(self, problem: Problem, seed: int) -> Splits:
         """All pairs of a problem; the seed fixes them."""
+
+
+class Looked(NamedTuple):
+    """What a file shows before it is checked.
+
+    Attributes:
+        y: conditions ``(count, *y_shape)``.
+        directions: of the lines; None where solutions are no lines.
+    """
+
+    y: Tensor
+    directions: list[str] | None = None
 
 
 def simulate(problem: Problem, count: int, generator: torch.Generator) -> Batch:
@@ -154,23 +166,24 @@ class PairFiles:
                 parts[name] = Batch(train.x[index], train.y[index])
         return Splits(parts["train"], parts["validation"], parts["test"])
 
-    def directions(self, problem: Problem) -> list[str] | None:
-        """Directions of the lines in the training file, where they are others than the problem's; None otherwise.
+    def look(self, problem: Problem) -> Looked:
+        """What the training file shows: the conditions, and the directions of lines, where they are others than the
+        problem's with a warning.
 
         Raises:
             MissingFileError, UserError: as :meth:`load`.
         """
-        if not isinstance(problem.space, Lines):
-            return None
         path = Path(str(self.paths["train"]))
-        found = found_directions(_read(path, problem).x, problem.space, path)
-        if found == list(problem.space.directions):
-            return None
-        log.warning(
-            "%s: its lines are %s, not %s as data.directions says; the directions of the data are used.",
-            path, ", ".join(found), ", ".join(problem.space.directions),
-        )  # fmt: skip
-        return found
+        x, y = _read(path, problem)
+        if not isinstance(problem.space, Lines):
+            return Looked(y)
+        found = found_directions(x, problem.space, path)
+        if found != list(problem.space.directions):
+            log.warning(
+                "%s: its lines are %s, not %s as data.directions says; the directions of the data are used.",
+                path, ", ".join(found), ", ".join(problem.space.directions),
+            )  # fmt: skip
+        return Looked(y, found)
 
 
 def _is_same_file(first: str | None, second: str | None) -> bool:

@@ -252,11 +252,11 @@ def check_in_chunks(problem: Problem, x: Tensor, y: Tensor) -> Check:
     size = chunk_size(x.device, torch.Size(problem.x_shape).numel())
     if batch * draws <= size:
         return problem.check(x, y)
-    found: list[Tensor] = []
+    found: dict[str, Tensor] = {}
     for some, part in chunks(batch, draws, size):
-        piece = problem.check(x[some, part], y[some])
-        fields = [field for field in piece if field is not None]
-        found = found or [field.new_empty(batch, draws, *field.shape[2:]) for field in fields]
-        for whole, field in zip(found, fields, strict=True):
-            whole[some, part] = field
-    return Check(*found)
+        piece = problem.check(x[some, part], y[some])._asdict()
+        for name, field in piece.items():
+            if field is not None:
+                whole = found.setdefault(name, field.new_empty(batch, draws, *field.shape[2:]))
+                whole[some, part] = field
+    return Check(**found)

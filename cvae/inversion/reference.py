@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from cvae.seeds import Purpose, stream
 from cvae.tasks import Problem
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 #: of the search; counts up when its results change, so that no cache serves old ones
 VERSION = 4
@@ -26,6 +29,8 @@ SIMULATIONS = 2_000_000
 BLOCK = 50_000
 #: solutions kept of a continuum; the limit that a greedy choice of 30 reaches still grows slowly with it
 KEPT = 4_000
+#: seconds between two lines on how far a search is
+EVERY = 10.0
 #: an isolated solution is known to this distance (RMS over parameters, as shares of their ranges)
 SEPARATION = 0.01
 
@@ -84,7 +89,8 @@ def reference_sets(
     accept, near = (0, budget.starts) if finite else (budget.kept, budget.starts // 10)
     found = search_simulations(problem, y, accept, near, stream(Purpose.REFERENCE_POOL, seed), budget.simulations)
     sets = []
-    for target, accepted, nearest in zip(y, found.accepted, found.nearest, strict=True):
+    each = zip(y, found.accepted, found.nearest, strict=True)
+    for target, accepted, nearest in _told(each, len(y), "conditions whose solutions are refined"):
         if finite:
             sets.append(ReferenceSet(_isolated(problem, nearest, target), True))
             continue
@@ -125,7 +131,9 @@ def search_simulations(
     # a little above the gate, for what rounding does to the difference of large squares
     rounding = 16 * torch.finfo(y.dtype).eps * float(y.flatten(1).square().mean(-1).max())
     gate = problem.gates.rmse**2 * 1.01 + 1e-6 * min(1.0, problem.gates.rmse**2) + rounding
-    for theta, values in _simulated(problem, generator, simulations, y.device):
+    blocks = _simulated(problem, generator, simulations, y.device)
+    count = math.ceil(simulations / _block(problem))
+    for theta, values in _told(blocks, count, "blocks of simulations searched"):
         open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
         if not open_ones:
             break
@@ -147,14 +155,28 @@ def search_simulations(
 def _simulated(
     problem: Problem, generator: torch.Generator, count: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    numbers = max(torch.Size(problem.x_shape).numel(), torch.Size(problem.y_shape).numel(), 20)
-    block = max(BLOCK * 100 // numbers, 1)
     done = 0
     while done < count:
-        size = min(block, count - done)
+        size = min(_block(problem), count - done)
         theta = problem.space.sample(size, generator).to(device)
         yield theta, problem.forward(problem.space.decode(theta))
         done += size
+
+
+def _block(problem: Problem) -> int:
+    """Simulations in a block."""
+    numbers = max(torch.Size(problem.x_shape).numel(), torch.Size(problem.y_shape).numel(), 20)
+    return max(BLOCK * 100 // numbers, 1)
+
+
+def _told(items: Iterable[Item], count: int, what: str) -> Iterator[Item]:
+    """``items``, of which there are ``count``, with a line every few seconds on how many are done."""
+    told = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            log.info("reference sets: %d of %d %s.", number, count, what)
+        yield item
 
 
 def _squared_misfits(problem: Problem, values: Tensor, y: Tensor) -> Tensor:
@@ -252,7 +274,7 @@ def cached_reference_sets(
             return [ReferenceSet(theta, finite) for theta, finite in stored]
         except Exception as error:  # torch.load raises many kinds for a damaged file
             log.warning("%s cannot be read (%s); its reference sets are searched anew.", path, type(error).__name__)
-    log.info("searching the reference sets of %d conditions; they are kept in %s.", len(y), folder)
+    log.info("searching reference sets of %d conditions, which draws are compared with; kept in %s.", len(y), folder)
     sets = reference_sets(problem, y, known=known, budget=budget)
     with replacing(path) as temporary:
         torch.save([(reference.theta.cpu(), reference.finite) for reference in sets], temporary)

@@ -1,14 +1,15 @@
-"""The state that all measures share: a sum over conditions and their number."""
+"""The states that measures share: a sum over conditions and their number, or all draws."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from cvae.metrics.records import Drawn
 
@@ -70,3 +71,29 @@ class MeanOverConditions(RunningMean):
             )
         self.total += self.measure(drawn).to(self.total.dtype).sum()
         self.count += len(drawn.x)
+
+
+class AllDraws(Metric):
+    """The draws of all conditions, kept for a distance of which less is better."""
+
+    full_state_update = False
+    higher_is_better = False
+    which: list[Tensor]
+    draws: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # flat and of the metric's own type, since torchmetrics sends an empty tensor of that kind for a process that
+        # has no draws, and processes must send the same
+        self.add_state("which", [], dist_reduce_fx="cat")
+        self.add_state("draws", [], dist_reduce_fx="cat")
+
+    def update(self, drawn: Drawn) -> None:
+        """Add the draws for some conditions."""
+        self.which.append(drawn.which.to(self.dtype))
+        self.draws.append(drawn.x.flatten().to(self.dtype))
+
+    def all_draws(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The places of the conditions ``(count,)``, and their draws ``(count, draws, *shape)``, on the CPU."""
+        which, draws = (dim_zero_cat(part).cpu() for part in (self.which, self.draws))
+        return which.long(), draws.view(len(which), -1, *shape)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from cvae.metrics.records import Drawn
+from cvae.metrics.base import AllDraws
+from cvae.metrics.distances import random_directions, wasserstein
 
 #: least height of a peak above its surroundings (prominence) in dex
 PROMINENCE = 0.1
 #: directions of the sliced Wasserstein distance
 DIRECTIONS = 64
-#: quantiles at which two samples are compared
-QUANTILES = 200
 #: groups of similar conditions within which curves are compared
 GROUPS = 4
 
@@ -38,15 +35,6 @@ def peaks(curves: Tensor) -> Tensor:
         width = found["widths"][np.argmax(found["prominences"])] / (len(curve) - 1) if len(places) else 0.0
         rows.append((curve.max(), width, len(places)))
     return torch.tensor(rows).view(-1, len(PEAKS))
-
-
-def wasserstein(first: Tensor, second: Tensor) -> Tensor:
-    """Wasserstein-1 distance of samples ``(count, columns)`` and ``(other_count, columns)``, for each column.
-
-    It is the area between the quantile functions, taken at 200 levels.
-    """
-    levels = (torch.arange(QUANTILES, dtype=first.dtype) + 0.5) / QUANTILES
-    return (torch.quantile(first, levels, dim=0) - torch.quantile(second, levels, dim=0)).abs().mean(0)
 
 
 def curve_ratios(draws: Tensor, x: Tensor, y: Tensor, first: Tensor) -> dict[str, float]:
@@ -82,8 +70,7 @@ def curve_ratios(draws: Tensor, x: Tensor, y: Tensor, first: Tensor) -> dict[str
 
 def _described(curves: Tensor) -> Tensor:
     """The columns that are compared, ``(count, 3 + directions)``: peaks, and projections of the whole curves."""
-    directions = torch.randn(DIRECTIONS, curves.shape[1], generator=torch.Generator().manual_seed(0))
-    directions = directions / directions.norm(dim=1, keepdim=True)
+    directions = random_directions(DIRECTIONS, curves.shape[1], torch.Generator().manual_seed(0))
     return torch.cat([peaks(curves), curves.double() @ directions.double().T], dim=1)
 
 
@@ -93,31 +80,19 @@ def _distances(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([columns[: len(PEAKS)], columns[len(PEAKS) :].mean(0, keepdim=True)])
 
 
-class CurveRatios(Metric):
+class CurveRatios(AllDraws):
     """:func:`curve_ratios` over all draws.
 
     Args:
         x, y, first: as there, of all conditions.
     """
 
-    full_state_update = False
-    higher_is_better = False
-    which: list[Tensor]
-    draws: list[Tensor]
-
     def __init__(self, x: Tensor, y: Tensor, first: Tensor) -> None:
         super().__init__()
         self.x, self.y, self.first = x.cpu(), y.cpu(), first.cpu()
-        self.add_state("which", [], dist_reduce_fx="cat")
-        self.add_state("draws", [], dist_reduce_fx="cat")
-
-    def update(self, drawn: Drawn) -> None:
-        """Add the draws for some conditions."""
-        self.which.append(drawn.which)
-        self.draws.append(drawn.x)
 
     def compute(self) -> dict[str, Tensor]:
         """The ratios by name, with ``_ratio`` at the end."""
-        which, draws = (dim_zero_cat(part).cpu() for part in (self.which, self.draws))
+        which, draws = self.all_draws(self.x.shape[1:])
         found = curve_ratios(draws, self.x[which], self.y[which], self.first[which])
         return {f"{name}_ratio": torch.tensor(value) for name, value in found.items()}

@@ -127,6 +127,16 @@ class RMSE(_OfCheck):
         return rmse(check.misfit)
 
 
+class RelativeRMSE(_OfCheck):
+    """Mean of :func:`rmse` with misfits as shares of the spread of y."""
+
+    higher_is_better = False
+
+    def of_check(self, check: Check) -> Tensor:
+        """Per-condition values ``(batch,)`` of a check of ``(batch, draws)``."""
+        return rmse(cast(Tensor, check.relative))
+
+
 class Pearson(_OfCheck):
     """Mean of :func:`pearson`; 1 is a perfect line with the right slope, constant lines count 0."""
 

@@ -16,17 +16,20 @@ class Check(NamedTuple):
         valid: bool ``(batch, draws)``, all gates passed.
         straightness: of lines ``(batch, draws, lines)``, Pearson correlation with the position times the required
             slope sign; 0 for a constant line and for one that is not finite. None where solutions are no lines.
+        relative: ``(batch, draws)``, the same as misfit, but of each condition as a share of the spread of y. None
+            where that is not known.
     """
 
     misfit: Tensor
     in_range: Tensor
     valid: Tensor
     straightness: Tensor | None = None
+    relative: Tensor | None = None
 
     def at(self, index: Any) -> Check:
         """Index every field along the batch, or along batch and draws."""
-        straightness = None if self.straightness is None else self.straightness[index]
-        return Check(self.misfit[index], self.in_range[index], self.valid[index], straightness)
+        further = (None if field is None else field[index] for field in (self.straightness, self.relative))
+        return Check(self.misfit[index], self.in_range[index], self.valid[index], *further)
 
 
 class Drawn(NamedTuple):

@@ -1,7 +1,21 @@
 """Generative models as LightningModules, and their checkpoints."""
 
 from cvae.models.cvae import CVAE
+from cvae.models.energy import EnergyModel
 from cvae.models.generative import Evaluation, Generative, Training
+from cvae.models.kinds import kind_of
+from cvae.models.langevin import Chains, langevin
 from cvae.models.sampler import Sampler, Tempered
 
-__all__ = ["CVAE", "Evaluation", "Generative", "Sampler", "Tempered", "Training"]
+__all__ = [
+    "CVAE",
+    "Chains",
+    "EnergyModel",
+    "Evaluation",
+    "Generative",
+    "Sampler",
+    "Tempered",
+    "Training",
+    "kind_of",
+    "langevin",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ KEY = "cvae"
 ALLOWED_TARGETS = frozenset(
     {
         "cvae.losses.BetaSchedule",
+        "cvae.losses.ContrastiveDivergence",
         "cvae.losses.Objective",
         "cvae.losses.YTerm",
         "cvae.losses.absolute",
@@ -24,12 +26,20 @@ ALLOWED_TARGETS = frozenset(
         "cvae.losses.gaussian",
         "cvae.losses.huber",
         "cvae.losses.squared",
+        "cvae.networks.KL",
+        "cvae.networks.LatentOptions",
+        "cvae.networks.MMD",
         "cvae.networks.ParametersHead",
         "cvae.networks.ProbabilitiesHead",
+        "cvae.networks.SlicedWasserstein",
+        "cvae.networks.StandardNormal",
+        "cvae.networks.StandardStudentT",
+        "cvae.networks.StandardUniform",
         "cvae.networks.ValuesHead",
         "cvae.networks.conv",
         "cvae.networks.deep",
         "cvae.networks.dense",
+        "cvae.networks.energy",
         "cvae.networks.mixture",
         "cvae.networks.points",
         "cvae.networks.starter",
@@ -38,9 +48,18 @@ ALLOWED_TARGETS = frozenset(
         "cvae.tasks.GaussianMixture",
         "cvae.tasks.LightCurves",
         "cvae.tasks.Lines",
+        "cvae.tasks.SeaTemperature",
+        "cvae.tasks.SwissRoll",
         "cvae.tasks.box_problem",
         "cvae.tasks.line_problem",
     }
+)
+
+
+#: what to do about a model of which no config is known
+NO_CONFIG = (
+    "It is known for parts that are made by the project's functions and classes from plain values; decorate your own "
+    "with cvae.recording.recorded, or give the model its config."
 )
 
 
@@ -60,16 +79,9 @@ def read_checkpoint(path: str | Path, allow: Iterable[str] = ()) -> tuple[dict[s
         CheckpointError: if it cannot be loaded as plain data, is no checkpoint of this project, or asks for a target
             outside the allow-list.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such checkpoint.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: cannot be loaded as plain data ({reason}).") from None
-    stored = content.get(KEY) if isinstance(content, dict) else None
-    if not isinstance(stored, dict) or not isinstance(content.get("state_dict"), dict):
+    content = read_content(path)
+    stored = content.get(KEY)
+    if not isinstance(stored, dict):
         raise CheckpointError(f"{path}: is no checkpoint of this project (it lacks the entry {KEY!r}).")
     if stored.get("format") != FORMAT:
         raise CheckpointError(
@@ -78,12 +90,69 @@ def read_checkpoint(path: str | Path, allow: Iterable[str] = ()) -> tuple[dict[s
         )
     config = stored.get("config")
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: holds no config.")
+        raise CheckpointError(f"{path}: holds no config, so nothing tells how its model is built. {NO_CONFIG}")
     try:
         check_config(config, allow, str(path))
     except RecursionError:
         raise CheckpointError(f"{path}: its config is nested too deeply.") from None
     return config, content["state_dict"]
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint alone, by name; nothing is built from its config.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        CheckpointError: if it cannot be loaded as plain data, or is no checkpoint of this project.
+    """
+    weights: dict[str, torch.Tensor] = read_content(path)["state_dict"]
+    return weights
+
+
+def check_fit(path: str | Path, weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> None:
+    """Check that weights belong to a model of these shapes.
+
+    Raises:
+        CheckpointError: naming the first that does not.
+    """
+    here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in weights.items()}
+    differ = [name for name in here | there if here.get(name) != there.get(name)]
+    if differ:
+        name = differ[0]
+        raise CheckpointError(
+            f"{path}: its weights do not fit this model: {name} is {there.get(name, 'not there')} in the file and "
+            f"{here.get(name, 'not there')} here ({len(differ)} differ). Choose the model and the shapes of "
+            "x and y that it was trained with."
+        )
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """All that a checkpoint of this project holds, loaded as plain data; its config is not checked.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        CheckpointError: if it cannot be loaded as plain data, or is no checkpoint of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such checkpoint.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: cannot be loaded as plain data ({reason}).") from None
+    if not isinstance(content, dict) or KEY not in content or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"{path}: is no checkpoint of this project (it lacks the entry {KEY!r}).")
+    if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
+        raise CheckpointError(f"{path}: holds weights that are no tensors.")
+    return content
+
+
+def config_of(evaluation: Any, **parts: Any) -> dict[str, Any] | None:
+    """The config of a model, from its evaluation, a dataclass, and the configs of its parts; None if one has none."""
+    configs = {name: getattr(part, "config", None) for name, part in parts.items()}
+    return None if None in configs.values() else configs | {"evaluation": dataclasses.asdict(evaluation)}
 
 
 def check_config(config: Any, allow: Iterable[str] = (), where: str = "config") -> None:

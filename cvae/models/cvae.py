@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 
 from cvae.data.batches import Batch
 from cvae.errors import UserError
 from cvae.losses import Objective, Progress
 from cvae.metrics import ActiveUnits
-from cvae.models import checkpoints
 from cvae.models.generative import Evaluation, Generative, Training
-from cvae.models.sampler import Sampler
+from cvae.models.sampler import AtTemperature, Sampler
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.sampling import chunk_size, find_point_set, in_chunks
 from cvae.tasks import Problem, Task
@@ -35,10 +32,15 @@ class CVAE(Generative):
         evaluation: how plain draws are made.
         training: optimizer and schedule; needed for training only.
         seed: fixes the draws of validation and test.
-        config: plain data from which :meth:`from_config` builds the same model; stored in checkpoints.
+        config: plain data from which :meth:`from_config` builds the same model; stored in checkpoints. None takes it
+            from the parts, which know how they were made (:func:`cvae.recording.recorded`).
     """
 
     terms = ("loss", "x_term", "y_term", "kl")
+    network_type = LatentNetwork
+    network_needed = "this loss is for a network with a latent, such as model=dense; an energy needs another loss"
+    network: LatentNetwork
+    objective: Objective
 
     def __init__(
         self,
@@ -50,9 +52,7 @@ class CVAE(Generative):
         seed: int = 0,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(task, evaluation, training, seed, config)
-        self.network = network
-        self.objective = objective
+        super().__init__(network, objective, task, evaluation, training, seed, config)
         scale = task.x_scale(torch.empty(0))
         self.register_buffer("_x_scale", None if bool((scale == 1).all()) else scale.clone(), persistent=False)
         self._active: ActiveUnits | None = None
@@ -60,52 +60,14 @@ class CVAE(Generative):
         self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], task: Task | None = None, training: Training | None = None, seed: int = 0
-    ) -> CVAE:
-        """A model from plain data.
-
-        Args:
-            config: ``task``, ``model``, ``loss`` and ``evaluation``, without interpolations.
-            task: the task, if it has been built already.
-            training: optimizer and schedule.
-            seed: see the constructor.
-        """
-        if task is None:
-            # not by Hydra inside: it would call a function that the forward operator names
-            task = cast(Task, instantiate(config["task"], _convert_="all", _recursive_=False))
-        return cls(
-            network=instantiate(config["model"], _convert_="all"),
-            objective=instantiate(config["loss"], _convert_="all"),
-            task=task,
-            evaluation=Evaluation(**config["evaluation"]),
-            training=training,
-            seed=seed,
-            config=config,
-        )
-
-    @classmethod
-    def load(cls, path: str | Path, allow: Iterable[str] = ()) -> CVAE:
-        """A trained model from a checkpoint alone, on the CPU and in evaluation mode.
-
-        Args:
-            path: the ``.ckpt`` file.
-            allow: dotted names that its config may ask for beside the project's own, see
-                :func:`cvae.models.checkpoints.read_checkpoint`.
-
-        Raises:
-            cvae.errors.MissingFileError: if there is no such file.
-            cvae.models.checkpoints.CheckpointError: if it is damaged or asks for anything outside the allow-list.
-        """
-        config, weights = checkpoints.read_checkpoint(path, allow)
-        try:
-            model = cls.from_config(config)
-            model.load_state_dict(weights)
-        except Exception as error:
-            raise checkpoints.CheckpointError(
-                f"{path}: its config and weights do not make a model ({error})."
-            ) from error
-        return model.eval()
+    def check_settings(cls, settings: Mapping[str, Any], task: Task) -> None:
+        """Refuse steps of Langevin dynamics, see :meth:`Generative.check_settings`."""
+        for name in ("steps", "step_size"):
+            value = settings["evaluation"].get(name)
+            if value is not None:
+                raise UserError(
+                    f"evaluation.{name} is {value}, but only an energy model draws in steps; set it to null."
+                )
 
     # --- use
 
@@ -115,7 +77,7 @@ class CVAE(Generative):
 
     def tempered(self, temperature: float) -> Sampler:
         """The model as a sampler with another temperature than its own, see :class:`Evaluation`."""
-        return _AtTemperature(self, temperature)
+        return AtTemperature(self._draw, temperature)
 
     @torch.no_grad()
     def _draw(self, y: Tensor, draws: int, generator: torch.Generator, temperature: float) -> Tensor:
@@ -136,7 +98,7 @@ class CVAE(Generative):
     def setup(self, stage: str) -> None:
         """Start the measure of active units; take the units of x and y from the training data of a new training."""
         self._active = ActiveUnits(self.network.latent_dim, self.network.active_variance).to(self.device)
-        if stage == "fit" and self.trainer.ckpt_path is None:
+        if stage == "fit" and self.trainer.ckpt_path is None and not self.pretrained:
             train: Batch = self._data.splits.train
             self.network.fit_scale(train.x, train.y)
 
@@ -194,13 +156,3 @@ class CVAE(Generative):
     def measured(cls) -> set[str]:
         """Names of what is measured beside the draws, the latent included."""
         return super().measured() | {"val/active_units", "val/information"}
-
-
-class _AtTemperature:
-    """A model's draws at a temperature of their own."""
-
-    def __init__(self, model: CVAE, temperature: float) -> None:
-        self.model, self.temperature = model, temperature
-
-    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        return self.model._draw(y, draws, generator, self.temperature)

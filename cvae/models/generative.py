@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
 
 import torch
+from hydra.utils import instantiate
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from cvae.data.batches import Batch
@@ -35,8 +38,10 @@ class Evaluation:
 
     Args:
         draws: solutions for each condition when validating and testing.
-        point_set: point set that latent draws start from, ``random`` or ``sobol``.
-        temperature: spread of the latent; above 1 it is wider than its prior.
+        point_set: point set that draws start from, ``random`` or ``sobol``.
+        temperature: of a latent, its spread: above 1 it is wider than its prior; of an energy ``E`` the ``T`` in
+            ``exp(-E/T)``.
+        steps, step_size: of the Langevin dynamics of an energy model; no other has any.
 
     Raises:
         UserError: for a number or a name that makes no sense.
@@ -45,6 +50,8 @@ class Evaluation:
     draws: int = 30
     point_set: str = "random"
     temperature: float = 1.0
+    steps: int | None = None
+    step_size: float | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -70,21 +77,30 @@ class Training:
 class Generative(LightningModule, ABC):
     """A model that learns from pairs (x, y) to draw x given y; a :class:`~cvae.models.sampler.Sampler`.
 
-    A subclass gives :meth:`loss`, :meth:`draw` and the names of its :attr:`terms`.
+    A subclass gives :meth:`loss`, :meth:`draw`, the names of its :attr:`terms` and the type of its network.
 
     Args:
+        network: what is trained.
+        objective: the loss.
         task: what x and y are, and what counts.
         evaluation: how plain draws are made.
         training: optimizer and schedule; needed for training only.
         seed: fixes the draws of validation and test.
-        config: plain data from which the same model is built again; stored in checkpoints.
+        config: plain data from which :meth:`from_config` builds the same model; stored in checkpoints. None takes it
+            from the parts, which know how they were made (:func:`cvae.recording.recorded`).
     """
 
     #: names of the terms that :meth:`loss` gives
     terms: tuple[str, ...] = ("loss",)
+    #: what the network must be
+    network_type: ClassVar[type[nn.Module]] = nn.Module
+    #: the same in words, with a remedy
+    network_needed: ClassVar[str] = ""
 
     def __init__(
         self,
+        network: nn.Module,
+        objective: Any,
         task: Task,
         evaluation: Evaluation | None = None,
         training: Training | None = None,
@@ -92,11 +108,17 @@ class Generative(LightningModule, ABC):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.network = network
+        self.objective = objective
         self.task = task
         self.evaluation = evaluation or Evaluation()
         self.training_parts = training
         self.seed = seed
+        if config is None:
+            config = checkpoints.config_of(self.evaluation, task=task, model=network, loss=objective)
         self.config = dict(config) if config is not None else None
+        #: whether the weights, and the units of x and y, are those of an earlier training
+        self.pretrained = False
         self._sums: dict[str, list[tuple[Tensor, int]]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self.val_metrics = task.measures().clone(prefix="val/")
@@ -109,6 +131,101 @@ class Generative(LightningModule, ABC):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], task: Task | None = None, training: Training | None = None, seed: int = 0
+    ) -> Self:
+        """A model from plain data; its class follows from the loss (:func:`cvae.models.kinds.kind_of`).
+
+        Args:
+            config: ``task``, ``model``, ``loss`` and ``evaluation``, without interpolations.
+            task: the task, if it has been built already.
+            training: optimizer and schedule.
+            seed: see the constructor.
+
+        Raises:
+            UserError: if the config means another class than this one and those derived from it.
+        """
+        kind = cls._kind(config)
+        if task is None:
+            # not by Hydra inside: it would call a function that the forward operator names
+            task = cast(Task, instantiate(config["task"], _convert_="all", _recursive_=False))
+        return kind(
+            network=instantiate(config["model"], _convert_="all"),
+            objective=instantiate(config["loss"], _convert_="all"),
+            task=task,
+            evaluation=Evaluation(**config["evaluation"]),
+            training=training,
+            seed=seed,
+            config=config,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, allow: Iterable[str] = ()) -> Self:
+        """A trained model from a checkpoint alone, on the CPU and in evaluation mode.
+
+        Args:
+            path: the ``.ckpt`` file.
+            allow: dotted names that its config may ask for beside the project's own, see
+                :func:`cvae.models.checkpoints.read_checkpoint`.
+
+        Raises:
+            cvae.errors.MissingFileError: if there is no such file.
+            UserError: if it holds a model of another class than this one and those derived from it.
+            cvae.models.checkpoints.CheckpointError: if it is damaged or asks for anything outside the allow-list.
+        """
+        config, weights = checkpoints.read_checkpoint(path, allow)
+        cls._kind(config, f"{path}: ")
+        try:
+            model = cls.from_config(config)
+            model.load_state_dict(weights)
+        except Exception as error:
+            raise checkpoints.CheckpointError(
+                f"{path}: its config and weights do not make a model ({error})."
+            ) from error
+        return model.eval()
+
+    @classmethod
+    def _kind(cls, config: Mapping[str, Any], where: str = "") -> type[Self]:
+        # here, since the classes of models derive from this one
+        from cvae.models.kinds import kind_of
+
+        kind = kind_of(config)
+        if not issubclass(kind, cls):
+            raise UserError(
+                f"{where}its loss is that of {kind.__name__}, but a model of the kind {cls.__name__} is needed here; "
+                "in Python, cvae.models.Generative.load reads any."
+            )
+        return kind
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any], task: Task) -> None:
+        """Check the entries of a run's config that a model of this class may have no use for.
+
+        Args:
+            settings: the whole config, of which the shared entries are filled in.
+            task: what x and y are.
+
+        Raises:
+            UserError: for one that would be ignored, and for a task that the model cannot learn.
+        """
+
+    def initialize(self, path: str | Path) -> None:
+        """Take the weights of a checkpoint, with the units of x and y that they were trained in, for fine-tuning.
+
+        Raises:
+            cvae.errors.MissingFileError: if there is no such file.
+            cvae.models.checkpoints.CheckpointError: if it is damaged, or of a model of other shapes.
+        """
+        weights = self._taken(checkpoints.read_weights(path))
+        checkpoints.check_fit(path, weights, self)
+        self.load_state_dict(weights)
+        self.pretrained = True
+
+    def _taken(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a new training takes of the weights of another one."""
+        return weights
 
     # --- what a subclass gives
 
@@ -125,7 +242,23 @@ class Generative(LightningModule, ABC):
     def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``, not checked."""
 
+    def log_likelihood(self, batch: Batch, samples: int = 100) -> Tensor:
+        """``log p(x|y)`` in nats, ``(batch,)``, the more exact the more ``samples``.
+
+        Raises:
+            UserError: for a model without an estimate.
+        """
+        raise UserError(f"{type(self).__name__} gives no estimate of the likelihood.")
+
     # --- training
+
+    def compile_training(self) -> None:
+        """Compile what a training step computes of the network.
+
+        Raises:
+            UserError: for a model without such a step.
+        """
+        raise UserError(f"compile is true, but {type(self).__name__} has nothing to compile; set compile=false.")
 
     @property
     def problem(self) -> Problem:
@@ -241,7 +374,13 @@ class Generative(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the config, as plain data, to a checkpoint."""
+        """Add the config, as plain data, to a checkpoint; a warning says if there is none."""
+        if self.config is None:
+            warnings.warn(
+                f"no config of this {type(self).__name__} is known, so its checkpoints cannot be loaded by themselves. "
+                f"{checkpoints.NO_CONFIG}",
+                stacklevel=2,
+            )
         checkpoint[checkpoints.KEY] = {"format": checkpoints.FORMAT, "config": self.config}
 
     @cached_property

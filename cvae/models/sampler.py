@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,8 +27,24 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Tempered(Protocol):
-    """A sampler whose latent can be spread wider or narrower than its prior."""
+    """A sampler that can be spread wider or narrower than it is."""
 
     def tempered(self, temperature: float) -> Sampler:
         """The same sampler with the latent's standard deviation, or the flatness of its categories, multiplied by
-        ``temperature``."""
+        ``temperature``; that of an energy, with the energy divided by it."""
+
+
+class AtTemperature:
+    """A model's draws at a temperature of their own.
+
+    Args:
+        draw: from ``y``, ``draws``, ``generator`` and the temperature to solutions.
+        temperature: the temperature.
+    """
+
+    def __init__(self, draw: Callable[[Tensor, int, torch.Generator, float], Tensor], temperature: float) -> None:
+        self._draw, self._temperature = draw, temperature
+
+    def draw(self, y: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Solutions ``(batch, draws, *x_shape)`` for conditions ``(batch, *y_shape)``, not checked."""
+        return self._draw(y, draws, generator, self._temperature)

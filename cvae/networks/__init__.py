@@ -2,32 +2,37 @@
 
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
 from cvae.networks.convolutional import conv
+from cvae.networks.divergences import KL, MMD, BatchDivergence, Divergence, LatentOptions, SlicedWasserstein
+from cvae.networks.energy import EnergyNetwork, energy
 from cvae.networks.heads import Head, ParametersHead, ProbabilitiesHead, ValuesHead
-from cvae.networks.latent import (
-    Bound,
-    ConditionedNormal,
-    EnumeratedLatent,
-    Gaussian,
-    GaussianLatent,
-    Latent,
-    LearnedMixture,
-    Prior,
-    SampledLatent,
-    StandardNormal,
-)
+from cvae.networks.latent import Bound, EnumeratedLatent, GaussianLatent, Latent, SampledLatent
 from cvae.networks.mixture import CategoricalCVAE, mixture
 from cvae.networks.perceptrons import deep, dense
 from cvae.networks.points import NoisyCVAE, points
+from cvae.networks.posteriors import Gaussian, Posterior, StudentT, Uniform
+from cvae.networks.priors import (
+    ConditionedNormal,
+    LearnedMixture,
+    Prior,
+    StandardNormal,
+    StandardStudentT,
+    StandardUniform,
+)
 from cvae.networks.scalers import ConditionScaler, RangeScaler, StandardScaler
 from cvae.networks.starter import starter
 
 __all__ = [
+    "KL",
+    "MMD",
+    "BatchDivergence",
     "Bound",
     "CategoricalCVAE",
     "ConditionScaler",
     "ConditionedNormal",
     "Decoder",
+    "Divergence",
     "Encoder",
+    "EnergyNetwork",
     "EnumeratedLatent",
     "Gaussian",
     "GaussianCVAE",
@@ -35,20 +40,28 @@ __all__ = [
     "Head",
     "Latent",
     "LatentNetwork",
+    "LatentOptions",
     "LearnedMixture",
     "NoisyCVAE",
     "ParametersHead",
+    "Posterior",
     "Prior",
     "ProbabilitiesHead",
     "RangeScaler",
     "Reconstruction",
     "SampledLatent",
+    "SlicedWasserstein",
     "StandardNormal",
     "StandardScaler",
+    "StandardStudentT",
+    "StandardUniform",
+    "StudentT",
+    "Uniform",
     "ValuesHead",
     "conv",
     "deep",
     "dense",
+    "energy",
     "mixture",
     "points",
     "starter",

@@ -1,17 +1,21 @@
-"""What a model asks of its network, and the Gaussian CVAE assembled from parts."""
+"""What a model asks of its network, and the CVAE with a continuous latent assembled from parts."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from cvae.errors import UserError
+from cvae.networks.divergences import KL, Divergence
 from cvae.networks.heads import Head
-from cvae.networks.latent import Gaussian, Latent, Prior, gaussian, mutual_information
+from cvae.networks.latent import Latent
+from cvae.networks.posteriors import Posterior, gaussian, mutual_information
+from cvae.networks.priors import Prior
 from cvae.networks.scalers import Scaler
 from cvae.networks.trunks import Trunk
 
@@ -20,8 +24,8 @@ class Reconstruction(NamedTuple):
     """What a network makes of a training batch.
 
     Attributes:
-        x: reconstructions ``(batch, samples, *x_shape)``, one for each sample of the latent: a single one of a Gaussian
-            latent, and one for each k of an enumeration.
+        x: reconstructions ``(batch, samples, *x_shape)``, one for each sample of the latent: a single one of a
+            continuous latent, and one for each k of an enumeration.
         latent: posterior and prior of the samples; owns the bound.
         code: a summary of the posterior, ``(batch, latent_dim)``: its mean, or the most likely k as a one-hot vector.
         log_noise: logarithm of the standard deviation of x around the reconstruction, if the network learns it;
@@ -80,25 +84,27 @@ class LatentNetwork(nn.Module, ABC):
 
 
 class GaussianCVAE(LatentNetwork):
-    """Encoder q(z|x,y), prior p(z|y) and decoder p(x|z,y) with a Gaussian latent (Sohn et al. 2015).
+    """Encoder q(z|x,y), prior p(z|y) and decoder p(x|z,y) with a continuous latent (Sohn et al. 2015).
 
     Args:
-        encoder: ``(x, y) -> Gaussian``.
+        encoder: ``(x, y) -> Posterior``, of the prior's family.
         decoder: ``(z, y) -> x``, with ``z`` ``(batch, samples, latent_dim)`` and ``x`` ``(batch, samples, ...)``.
         prior: ``p(z|y)``.
         latent_dim: size of ``z``.
         x_scaler: from solutions ``(batch, *x_shape)`` to what the encoder sees.
         y_scaler: from conditions ``(batch, *y_shape)`` to the features that all three see.
+        divergence: how posterior and prior are compared.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        prior: Prior,
+        prior: Prior[Any],
         latent_dim: int,
         x_scaler: nn.Module,
         y_scaler: nn.Module,
+        divergence: Divergence | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -107,6 +113,7 @@ class GaussianCVAE(LatentNetwork):
         self.latent_dim = latent_dim
         self.noise_dim = prior.noise_dim
         self.x_scaler, self.y_scaler = x_scaler, y_scaler
+        self.divergence = divergence or KL()
 
     def fit_scale(self, x: Tensor, y: Tensor) -> None:
         """Fit both scalers."""
@@ -125,7 +132,7 @@ class GaussianCVAE(LatentNetwork):
         return self._reconstruction(posterior, z, features), log_weights
 
     def information(self, x: Tensor, y: Tensor) -> Tensor:
-        """See :func:`cvae.networks.latent.mutual_information`."""
+        """See :func:`cvae.networks.posteriors.mutual_information`."""
         posterior, z, _ = self._sample(x, y, 1)
         return mutual_information(posterior, z[:, 0])
 
@@ -134,38 +141,41 @@ class GaussianCVAE(LatentNetwork):
         features = self.y_scaler(y)
         return self.decoder(self.prior.icdf(u, features, temperature), features)
 
-    def _sample(self, x: Tensor, y: Tensor, samples: int) -> tuple[Gaussian, Tensor, Tensor]:
+    def _sample(self, x: Tensor, y: Tensor, samples: int) -> tuple[Posterior, Tensor, Tensor]:
         """The posterior, samples from it ``(batch, samples, latent_dim)``, and the features of y."""
         features = self.y_scaler(y)
-        posterior: Gaussian = self.encoder(self.x_scaler(x), features)
+        posterior: Posterior = self.encoder(self.x_scaler(x), features)
         return posterior, posterior.sample(samples), features
 
-    def _reconstruction(self, posterior: Gaussian, z: Tensor, features: Tensor) -> Reconstruction:
+    def _reconstruction(self, posterior: Posterior, z: Tensor, features: Tensor) -> Reconstruction:
         x = self.decoder(z, features)
-        return Reconstruction(x, self.prior.latent(posterior, z, features), posterior.mean)
+        return Reconstruction(x, self.divergence.latent(self.prior, posterior, z, features), posterior.mean)
 
 
 class Encoder(nn.Module):
-    """q(z|x) or q(z|x,y): flattens what it sees and reads mean and log-variance off a trunk.
+    """q(z|x) or q(z|x,y): flattens what it sees and reads the posterior's parameters off a trunk.
 
     Args:
         trunk: from features to features; has ``width``.
         latent_dim: size of ``z``.
         sees_y: whether the trunk's inputs are x and y, or x alone.
+        posterior: from ``(batch, 2 latent_dim)`` to the posterior.
     """
 
-    def __init__(self, trunk: Trunk, latent_dim: int, sees_y: bool) -> None:
+    def __init__(
+        self, trunk: Trunk, latent_dim: int, sees_y: bool, posterior: Callable[[Tensor], Posterior] = gaussian
+    ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.sees_y = sees_y
+        self.sees_y, self.posterior = sees_y, posterior
         self.out = nn.Linear(trunk.width, 2 * latent_dim)
 
-    def forward(self, x: Tensor, y: Tensor) -> Gaussian:
+    def forward(self, x: Tensor, y: Tensor) -> Posterior:
         """``x`` ``(batch, ...)`` and features of y ``(batch, features)`` to the posterior."""
         inputs = x.flatten(1)
         if self.sees_y:
             inputs = torch.cat([inputs, y], dim=-1)
-        return gaussian(self.out(self.trunk(inputs)))
+        return self.posterior(self.out(self.trunk(inputs)))
 
 
 class Decoder(nn.Module):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from cvae.errors import UserError
 from cvae.networks.base import GaussianCVAE
-from cvae.networks.latent import Gaussian, StandardNormal, gaussian
+from cvae.networks.divergences import LatentOptions
+from cvae.networks.posteriors import Posterior
 from cvae.networks.scalers import ConditionScaler
+from cvae.recording import recorded
 
 #: of every convolution but the last; the padding makes each of stride 2 halve the side
 KERNEL, PADDING = 4, 1
 
 
+@recorded
 def conv(
     x_shape: Sequence[int],
     y_shape: Sequence[int],
@@ -23,6 +26,7 @@ def conv(
     channels: Sequence[int],
     hidden: int,
     encoder_sees_y: bool,
+    latent: LatentOptions | None = None,
 ) -> GaussianCVAE:
     """Convolutions that halve the side of an image, a dense layer over their features and y, and the mirror image of
     both as the decoder, which gives probabilities.
@@ -33,6 +37,7 @@ def conv(
         channels: of each convolution; there may be as many as the side can be halved.
         hidden: size of the dense layer.
         encoder_sees_y: q(z|x,y) if true, q(z|x) if false.
+        latent: noise and divergence; None for Gaussian and KL.
 
     Raises:
         UserError: for sizes that make no sense, and for a solution that is no square image.
@@ -49,11 +54,13 @@ def conv(
             f"model.channels has {len(channels)} entries, but a side of {side} cannot be halved that often; use fewer."
         )
     (features,) = y_shape
-    encoder = ConvEncoder(side, channels, hidden, latent_dim, features if encoder_sees_y else 0)
+    options = latent or LatentOptions()
+    prior = options.noise(latent_dim)
+    encoder = ConvEncoder(side, channels, hidden, latent_dim, features if encoder_sees_y else 0, prior.posterior)
     decoder = ConvDecoder(side, channels, hidden, latent_dim + features)
     # grey values are of order 1 as they are
     scalers = nn.Identity(), ConditionScaler((features,))
-    return GaussianCVAE(encoder, decoder, StandardNormal(latent_dim), latent_dim, *scalers)
+    return GaussianCVAE(encoder, decoder, prior, latent_dim, *scalers, options.divergence)
 
 
 class ConvEncoder(nn.Module):
@@ -65,23 +72,32 @@ class ConvEncoder(nn.Module):
         hidden: size of the dense layer after them.
         latent_dim: size of ``z``.
         features: number of features of y that the dense layer sees beside those of x; 0 leaves y out.
+        posterior: from ``(batch, 2 latent_dim)`` to the posterior.
     """
 
-    def __init__(self, side: int, channels: Sequence[int], hidden: int, latent_dim: int, features: int) -> None:
+    def __init__(
+        self,
+        side: int,
+        channels: Sequence[int],
+        hidden: int,
+        latent_dim: int,
+        features: int,
+        posterior: Callable[[Tensor], Posterior],
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in zip([1, *channels[:-1]], channels, strict=True):
             layers += [nn.Conv2d(inputs, outputs, KERNEL, stride=2, padding=PADDING), nn.SiLU()]
         self.image = nn.Sequential(*layers, nn.Flatten())
         small = side // 2 ** len(channels)
-        self.sees_y = features > 0
+        self.sees_y, self.posterior = features > 0, posterior
         self.dense = nn.Sequential(nn.Linear(channels[-1] * small**2 + features, hidden), nn.SiLU())
         self.out = nn.Linear(hidden, 2 * latent_dim)
 
-    def forward(self, x: Tensor, y: Tensor) -> Gaussian:
+    def forward(self, x: Tensor, y: Tensor) -> Posterior:
         """``x`` ``(batch, side, side)`` and features of y ``(batch, features)`` to the posterior."""
         found = self.image(x.unsqueeze(1))
-        return gaussian(self.out(self.dense(torch.cat([found, y], dim=-1) if self.sees_y else found)))
+        return self.posterior(self.out(self.dense(torch.cat([found, y], dim=-1) if self.sees_y else found)))
 
 
 class ConvDecoder(nn.Module):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from cvae.recording import recorded
 from cvae.tasks.space import Space
 
 
@@ -20,6 +21,7 @@ class Head(nn.Module):
         return (self(raw) - x.unsqueeze(1)).square().flatten(2).mean(2)
 
 
+@recorded
 class ValuesHead(Head):
     """Every value of a solution is an output of its own, without bounds (as in the starter).
 
@@ -37,6 +39,7 @@ class ValuesHead(Head):
         return raw.float().unflatten(-1, self.shape)
 
 
+@recorded
 class ProbabilitiesHead(ValuesHead):
     """Every value of a solution is an output of its own in (0, 1): a probability or a grey value, for the likelihood
     :func:`cvae.losses.bernoulli`.
@@ -50,6 +53,7 @@ class ProbabilitiesHead(ValuesHead):
         return super().forward(raw).sigmoid()
 
 
+@recorded
 class ParametersHead(Head):
     """The parameters of a solution, allowed by construction: lines are straight and have their directions, a vector is
     in its box.

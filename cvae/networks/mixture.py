@@ -14,6 +14,7 @@ from cvae.networks.heads import Head
 from cvae.networks.latent import EnumeratedLatent
 from cvae.networks.scalers import ConditionScaler
 from cvae.networks.trunks import Residual
+from cvae.recording import recorded
 
 
 class CategoricalCVAE(LatentNetwork):
@@ -90,6 +91,7 @@ class CategoricalCVAE(LatentNetwork):
         return self.head(raw.gather(1, k.unsqueeze(-1).expand(-1, -1, raw.shape[-1])))
 
 
+@recorded
 def mixture(
     y_shape: Sequence[int], components: int, enumerated: int, width: int, blocks: int, head: Head
 ) -> CategoricalCVAE:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack
 
 from torch import nn
 
 from cvae.errors import UserError
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE
+from cvae.networks.divergences import LatentOptions
 from cvae.networks.heads import Head, ProbabilitiesHead
-from cvae.networks.latent import ConditionedNormal, StandardNormal
+from cvae.networks.priors import ConditionedNormal, StandardNormal
 from cvae.networks.scalers import ConditionScaler, RangeScaler
 from cvae.networks.trunks import Dense, Residual, Trunk
+from cvae.recording import recorded
 
 
+class LatentSettings(TypedDict, total=False):
+    """Options of the latent that a model may leave out."""
+
+    learned_prior: bool
+    latent: LatentOptions | None
+
+
+@recorded
 def dense(
     x_shape: Sequence[int],
     y_shape: Sequence[int],
@@ -23,7 +34,7 @@ def dense(
     encoder_sees_y: bool,
     head: Head,
     repeat_y: int = 1,
-    learned_prior: bool = False,
+    **latent: Unpack[LatentSettings],
 ) -> GaussianCVAE:
     """Plain perceptrons with SiLU.
 
@@ -35,16 +46,18 @@ def dense(
         head: output head, :class:`~cvae.networks.ValuesHead`, :class:`~cvae.networks.ProbabilitiesHead` or
             :class:`~cvae.networks.ParametersHead`.
         repeat_y: how often encoder and decoder are given the condition.
-        learned_prior: whether p(z|y) is a normal distribution that depends on y, or N(0, I).
+        latent: ``learned_prior``, whether p(z|y) is a normal distribution that depends on y (default: no, it is that of
+            the noise), and ``latent``, noise and divergence (default: Gaussian and KL).
 
     Raises:
-        UserError: for sizes that make no sense.
+        UserError: for sizes that make no sense, or a learned prior with another noise than the Gaussian one.
     """
     shapes = tuple(x_shape), tuple(y_shape)
-    parts = shapes, latent_dim, encoder_sees_y, head, repeat_y, learned_prior
-    return _assemble(lambda inputs: Dense(inputs, hidden), *parts)
+    parts = shapes, latent_dim, encoder_sees_y, head, repeat_y
+    return _assemble(lambda inputs: Dense(inputs, hidden), *parts, **latent)
 
 
+@recorded
 def deep(
     x_shape: Sequence[int],
     y_shape: Sequence[int],
@@ -53,12 +66,12 @@ def deep(
     blocks: int,
     encoder_sees_y: bool,
     head: Head,
-    learned_prior: bool = False,
+    **latent: Unpack[LatentSettings],
 ) -> GaussianCVAE:
     """Residual perceptrons with LayerNorm and SiLU: ``blocks`` blocks of ``width``; the rest as in :func:`dense`."""
     shapes = tuple(x_shape), tuple(y_shape)
-    parts = shapes, latent_dim, encoder_sees_y, head, 1, learned_prior
-    return _assemble(lambda inputs: Residual(inputs, width, blocks), *parts)
+    parts = shapes, latent_dim, encoder_sees_y, head, 1
+    return _assemble(lambda inputs: Residual(inputs, width, blocks), *parts, **latent)
 
 
 def _assemble(
@@ -68,17 +81,25 @@ def _assemble(
     encoder_sees_y: bool,
     head: Head,
     repeat_y: int,
-    learned_prior: bool,
+    learned_prior: bool = False,
+    latent: LatentOptions | None = None,
 ) -> GaussianCVAE:
     if latent_dim < 1:
         raise UserError(f"model.latent_dim is {latent_dim}; it must be at least 1.")
     if repeat_y < 1:
         raise UserError(f"model.repeat_y is {repeat_y}; it must be at least 1.")
+    options = latent or LatentOptions()
+    prior = options.noise(latent_dim)
+    if learned_prior and not isinstance(prior, StandardNormal):
+        raise UserError("model.learned_prior is true, a normal distribution; it must be false with another noise.")
     x_shape, y_shape = shapes
     features = math.prod(y_shape) * repeat_y
-    encoder = Encoder(trunk(math.prod(x_shape) + features * encoder_sees_y), latent_dim, encoder_sees_y)
+    encoder = Encoder(
+        trunk(math.prod(x_shape) + features * encoder_sees_y), latent_dim, encoder_sees_y, prior.posterior
+    )
     decoder = Decoder(trunk(latent_dim + features), head)
     # probabilities have no unit; a pixel that is nearly black in all training data must not be blown up
     x_scaler = nn.Identity() if isinstance(head, ProbabilitiesHead) else RangeScaler(x_shape)
-    prior = ConditionedNormal(features, latent_dim) if learned_prior else StandardNormal(latent_dim)
-    return GaussianCVAE(encoder, decoder, prior, latent_dim, x_scaler, ConditionScaler(y_shape, repeat_y))
+    prior = ConditionedNormal(features, latent_dim) if learned_prior else prior
+    scalers = x_scaler, ConditionScaler(y_shape, repeat_y)
+    return GaussianCVAE(encoder, decoder, prior, latent_dim, *scalers, options.divergence)

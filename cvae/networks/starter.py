@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from cvae.errors import UserError
 from cvae.networks.base import GaussianCVAE
-from cvae.networks.latent import Gaussian, StandardNormal, gaussian
+from cvae.networks.posteriors import Gaussian, gaussian
+from cvae.networks.priors import StandardNormal
+from cvae.recording import recorded
 
 TALL, SHORT = 16, 8
 CHANNELS = (32, 64)
@@ -66,6 +68,7 @@ def reduced(points: int) -> int:
     return rows
 
 
+@recorded
 def starter(x_shape: Sequence[int], y_shape: Sequence[int], latent_dim: int) -> GaussianCVAE:
     """The starter with a standard normal prior; solutions and conditions enter as they are, without scaling.
 

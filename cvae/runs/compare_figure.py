@@ -34,7 +34,8 @@ def draw(summaries: Sequence[Summary], title: str = "") -> Figure:
     # built without pyplot: no global state, no window
     figure = Figure(figsize=(3.2 + 2.3 * panels, sum(heights) + 0.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10)
+    what = "each run (point) and the mean of its group (bar)"
+    figure.suptitle(f"{title}: {what}" if title else what, fontsize=10)
     parts = figure.subfigures(len(drawn), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, summary in zip(parts, drawn, strict=True):
         _draw_problem(part, summary)

@@ -40,11 +40,18 @@ class Continuation(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add measures and time to a checkpoint."""
         measures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        checkpoint[KEY] = {"measures": measures, "fit_s": self.fit_s, "resumed": list(self.resumed)}
+        loggers = {type(logger).__name__: str(logger.version) for logger in trainer.loggers}
+        known = {"measures": measures, "fit_s": self.fit_s, "resumed": list(self.resumed), "loggers": loggers}
+        checkpoint[KEY] = known | {"ended": trainer.should_stop}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take up measures and time from a checkpoint, in whatever folder it lies now."""
-        folder = Path(str(trainer.ckpt_path)).parent
+        """Take up measures and time from a checkpoint, in whatever folder it lies now, and do not train further where
+        a callback had ended the training; all of this, and what callbacks know, another run keeps for itself."""
+        folder = Path(str(trainer.ckpt_path)).resolve().parent
+        own = {Path(str(getattr(callback, "dirpath", None))).resolve() for callback in trainer.checkpoint_callbacks}
+        if trainer.state.fn == "fit" and folder not in own:
+            checkpoint["callbacks"] = {}
+            return
         for state in checkpoint.get("callbacks", {}).values():
             _move(state, str(state.get("dirpath")), str(folder))
         # validation and test load checkpoints too
@@ -52,6 +59,7 @@ class Continuation(Callback):
             kept = checkpoint[KEY]
             self.measures, self.earlier_s = dict(kept["measures"]), float(kept["fit_s"])
             self.resumed = [*kept["resumed"], int(checkpoint["epoch"]) + 1]
+            trainer.should_stop = bool(kept.get("ended"))
 
 
 def _move(state: dict[str, Any], old: str, new: str) -> None:

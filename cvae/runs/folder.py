@@ -18,11 +18,11 @@ from cvae.files import write_json
 
 RESULT = "result.json"
 LAST = Path("checkpoints", "last.ckpt")
-#: all that a run writes into its folder beside its log
-WRITTEN = (RESULT, "config.yaml", "checkpoints", "csv", "figures", "tensorboard")
+#: all that a run writes into its folder beside its log, as patterns
+WRITTEN = (RESULT, "config.yaml", "checkpoints", "csv", "figures", "wandb", "events.out.tfevents.*")
 
 #: entries that decide where and how fast a result is found, not which
-INDECISIVE = ("run_dir", "threads", "logger", "data.cache", "callbacks.progress", "callbacks.figures")
+INDECISIVE = ("run_dir", "choices", "threads", "logger", "data.cache", "callbacks.progress", "callbacks.figures")
 
 FINISHED, RUNNING, FAILED = "finished", "running", "failed"
 SHOWN_DIFFERENCES = 6
@@ -117,8 +117,7 @@ def taken(run_dir: Path, settings: Mapping[str, Any]) -> FolderTakenError:
 
 def clear(run_dir: Path) -> None:
     """Remove what a run wrote into ``run_dir``, its record first."""
-    for name in WRITTEN:
-        path = run_dir / name
+    for path in [path for pattern in WRITTEN for path in run_dir.glob(pattern)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from cvae.errors import UserError, clear_disk_errors, user_message
 from cvae.files import replacing
 from cvae.runs import folder
-from cvae.runs.checkpoint_files import resumable
+from cvae.runs.checkpoint_files import check_continuable, resumable
 from cvae.runs.locks import locked
+from cvae.runs.loggers import check_loggers
 from cvae.runs.ranks import rank, started, started_together
 from cvae.runs.settle import settle
 from cvae.runs.train import build, build_callbacks, generation_plan, settings_of, train
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 #: tells the processes that are started which one to end with
 STARTER = "CVAE_STARTER"
+#: tells them what the package logs
+LEVEL = "CVAE_LOG_LEVEL"
 
 
 def run(
@@ -63,12 +66,15 @@ def run(
         UserError: for a config that makes no sense, for ``callbacks`` with several processes, which get plain data
             only, and if one of several processes fails.
     """
+    if rank() > 0:
+        # the other processes would only repeat what the first one says
+        logging.getLogger().setLevel(logging.WARNING)
+        logging.getLogger("cvae").setLevel(logging.ERROR)
     cfg = settle(cfg)
     with clear_disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         if rank() > 0:
-            # the other processes would only repeat the first one, which holds the folder and writes to it
-            logging.getLogger().setLevel(logging.WARNING)
+            # the first one holds the folder and writes to it
             return _continue(cfg, run_dir, overrides, callbacks)
         with locked(run_dir):
             if replace and not folder.is_free_for(run_dir, folder.identify(settings_of(cfg))):
@@ -99,8 +105,11 @@ def _continue(cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callb
         if rank() == 0:
             # here first, so that a mistake in the config is told before anything is written or another process starts
             generation_plan(cfg)
-            build(cfg)
+            _, model = build(cfg, resumed=start.checkpoint is not None)
             build_callbacks(cfg, run_dir)
+            check_loggers(cfg.logger)
+            if cfg.get("ckpt_path") is not None and start.checkpoint is None:
+                check_continuable(cfg.ckpt_path, model, cfg.trainer)
             with replacing(run_dir / CONFIG) as temporary:
                 temporary.write_text(OmegaConf.to_yaml(cfg))
         if processes > 1:
@@ -132,7 +141,9 @@ def _train_in_processes(
 ) -> float:
     folder.mark_running(run_dir, start, settings_of(cfg), overrides)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid())}
+    environment = (
+        {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid()), LEVEL: str(logging.getLogger("cvae").level)}
+    )
     done = subprocess.run([*command, "-m", "cvae.runs.worker", str(run_dir)], env=environment, check=False)
     record = folder.read(run_dir) or {}
     if done.returncode != 0 or record.get("status") != folder.FINISHED:

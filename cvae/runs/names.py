@@ -1,4 +1,4 @@
-"""Names of the folders of runs and sweeps, as resolvers for the configs."""
+"""Names of folders of runs and sweeps, and of chosen members of groups, as resolvers for the configs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from cvae.errors import UserError
+from cvae.runs.folder import RESULT, read
 from cvae.runs.ranks import tasks_of_srun
 
 #: runs of what the name of a folder should not hold
@@ -19,24 +24,46 @@ LONGEST = 100
 TIMEOUT_S = 300
 
 
-def run_name(overrides: Sequence[str]) -> str:
-    """A short folder name for a job of a sweep, made of its overrides.
+def run_name(overrides: Sequence[str], shared: Sequence[str] = (), sweep_dir: str | None = None) -> str:
+    """A short folder name for a job of a sweep, made of the overrides in which the jobs differ.
 
-    It depends on them alone, not on their order or on the job's place in the sweep, so that a sweep that is started
-    again, or with further values, finds its jobs. What a file name should not hold is replaced; a long name starts with
-    the groups that are chosen, drops what stands in front of the last dot of each key, and is cut. Such a name ends
-    with a hash of the whole, so that no two jobs share one.
+    A job that has begun keeps its folder, so that a sweep that is started again, or has grown, finds its jobs: the one
+    whose record has the same overrides, in any order. Otherwise keys are cut to what stands behind their last dot or
+    slash, where that tells them apart; what a file name should not hold is replaced, and a long name is cut. Such a
+    name ends with a hash of all overrides, and so does one whose folder is taken by a run with others.
+
+    Args:
+        overrides: those of the job.
+        shared: keys whose values are the same in all jobs; they are left out of the name.
+        sweep_dir: the sweep's folder; None looks for no jobs that have begun.
     """
-    words = sorted(overrides)
-    whole = ",".join(words) or "default"
-    name = UNSAFE.sub("_", whole)
-    if name == whole and len(name) <= LONGEST:
-        return name
-    if len(name) > LONGEST:
-        words.sort(key=lambda word: "." in word.partition("=")[0])
-        short = ",".join(re.sub(r"^[+~]*[^=]*[./]([^=]*=)", r"\1", word) for word in words)
-        name = UNSAFE.sub("_", short)[: LONGEST + 1].rpartition(",")[0] or UNSAFE.sub("_", short)[:LONGEST]
-    return f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    words = {_key(word): word.lstrip("+~").partition("=") for word in sorted(overrides)}
+    whole = ",".join(sorted(overrides)) or "default"
+    begun = _begun(Path(sweep_dir)) if sweep_dir is not None else {}
+    if whole in begun.values():
+        return next(name for name, job in begun.items() if job == whole)
+    differ = [key for key in words if key not in shared] or list(words)
+    # from the keys alone, which all jobs of a sweep have in common
+    ends = [re.split("[./]", key)[-1] for key in differ]
+    short = [end if ends.count(end) == 1 else key for key, end in zip(differ, ends, strict=True)]
+    plain = ",".join(name + "".join(words[key][1:]) for key, name in zip(differ, short, strict=True)) or "default"
+    name = UNSAFE.sub("_", plain)[:LONGEST]
+    return name if name == plain and name not in begun else f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def _key(word: str) -> str:
+    """The key of an override; ``+`` adds an entry, ``~`` deletes one."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _begun(sweep_dir: Path) -> dict[str, str]:
+    """The sorted overrides of each job that has begun, by the name of its folder."""
+    found = {}
+    for path in sorted(sweep_dir.glob(f"*/{RESULT}")):
+        # what is damaged is told by the job that has its folder
+        with suppress(UserError, KeyError, TypeError):
+            found[path.parent.name] = ",".join(sorted((read(path.parent) or {})["overrides"])) or "default"
+    return found
 
 
 def shared_name(name: str) -> str:
@@ -65,5 +92,13 @@ def _first_of_torchrun(name: str) -> str:
     return found.decode()
 
 
+def choice(group: str) -> str | None:
+    """The member of a group that the command line has chosen; None for a config that no training's command composed."""
+    if not HydraConfig.initialized() or HydraConfig.get().job.config_name != "train":
+        return None
+    return HydraConfig.get().runtime.choices.get(group)
+
+
+OmegaConf.register_new_resolver("choice", choice, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("shared_name", shared_name, replace=True, use_cache=True)

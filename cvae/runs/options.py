@@ -94,7 +94,7 @@ def _walk(value: Any, where: str, complete: bool) -> None:
     """Check every mapping in ``value`` that has a ``_target_``; ``complete`` tells whether Hydra builds them itself."""
     if isinstance(value, Mapping):
         if TARGET in value:
-            target = _imported(value[TARGET], where)
+            target = imported(value[TARGET], where)
             _compare(value, target, where, value[TARGET], complete and not value.get("_partial_"))
             complete = complete and bool(value.get("_recursive_", True))
         for key, child in value.items():
@@ -104,7 +104,12 @@ def _walk(value: Any, where: str, complete: bool) -> None:
             _walk(child, f"{where}[{index}]", complete)
 
 
-def _imported(name: Any, where: str) -> Callable[..., Any]:
+def imported(name: Any, where: str) -> Callable[..., Any]:
+    """What a ``_target_`` of the entry ``where`` names.
+
+    Raises:
+        UserError: if it cannot be imported.
+    """
     # Hydra logs what it raises, and the user would read it twice
     logger = logging.getLogger("hydra.utils")
     disabled, logger.disabled = logger.disabled, True
@@ -165,13 +170,19 @@ def _keys(kind: Any) -> Iterator[Parameter]:
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    """The annotations without their ``Annotated`` extras; none where they exist for type checkers only."""
+    """The annotations without their ``Annotated`` extras; a name that only type checkers know stands for anything."""
     # the fields of a dataclass may come from another module; a NamedTuple has no __init__ of its own
     own = inspect.isclass(target) and not dataclasses.is_dataclass(target) and inspect.isfunction(target.__init__)
-    try:
-        return typing.get_type_hints(target.__init__ if own else target)
-    except (NameError, AttributeError, TypeError):
-        return {}
+    unknown: dict[str, Any] = {}
+    while True:
+        try:
+            return typing.get_type_hints(target.__init__ if own else target, localns=unknown or None)
+        except NameError as error:
+            if error.name is None or error.name in unknown:
+                return {}
+            unknown[error.name] = Any
+        except (AttributeError, TypeError):
+            return {}
 
 
 def _check_value(value: Any, option: Parameter, entry: str) -> None:

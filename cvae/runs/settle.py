@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast, get_type_hints
 
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cvae.config import plain
+from cvae.config import flatten, plain
 from cvae.data import PairData, PairFiles
 from cvae.errors import UserError
 from cvae.generation import Plan
 from cvae.inversion import gradient_alignment, has_isolated_solutions
-from cvae.models import CVAE, Evaluation
-from cvae.runs.options import check_entries, check_options
+from cvae.models import Evaluation, kind_of
+from cvae.runs.gates import auto_gate, tell_gate
+from cvae.runs.options import check_entries, check_options, imported
 from cvae.tasks import Lines, Problem, Task
+from cvae.tasks.spread import prior_conditions
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +31,8 @@ ALIGNED = 0.5
 LARGEST_SEED = 2**32 - 1
 #: entries of Lightning's Trainer of which ``auto`` is a value
 TRAINER_AUTO = ("trainer.accelerator", "trainer.devices", "trainer.strategy")
-#: terms of a loss, of which less is better
-TERMS = CVAE.terms
+#: models that come with a latent of their own
+OWN_LATENT = ("cvae.networks.mixture", "cvae.networks.starter")
 #: what is made of one ``_target_``, and what holds several of them
 BUILT, COLLECTED = ("data", "model", "loss", "optimizer", "scheduler"), ("callbacks", "logger")
 #: smallest values that no constructor knows of
@@ -40,6 +43,7 @@ LEAST = {
     "trainer.gradient_clip_val": 0,
     "trainer.check_val_every_n_epoch": 1,
     "trainer.num_nodes": 1,
+    "callbacks.stop.patience": 0,
 }
 
 
@@ -50,6 +54,8 @@ class TopEntries(TypedDict):
     threads: int | None
     compile: bool
     test: bool
+    ckpt_path: str | None
+    init_from: str | None
 
 
 class Optimized(TypedDict):
@@ -77,6 +83,13 @@ def settle(cfg: DictConfig) -> DictConfig:
     _check_whole(cfg)
     task = _look_at_data(cfg)
     _apply_recipe(cfg, task)
+    _check_kind(cfg, task)
+    _check_members(cfg.model.get("latent"))
+    if cfg.model.get("latent") is not None and cfg.model.get("_target_") in OWN_LATENT:
+        raise UserError(
+            f"model.latent is set, but {cfg.model._target_} has a latent of its own; choose another model, for example "
+            "model=dense."
+        )
     _fill_from_task(cfg.model, task, "model")
     if cfg.optimizer.get("fused") == AUTO:
         # with mixed precision, Lightning refuses to clip the gradients of a fused optimiser
@@ -98,19 +111,33 @@ def _check_whole(cfg: DictConfig) -> None:
         raise UserError(f"{', '.join(missing)} must be set, for example with {missing[0]}=...; there is no default.")
     top = {name: cfg.get(name) for name in TopEntries.__annotations__}
     check_entries(top, TopEntries, "")
+    if cfg.get("ckpt_path") is not None and cfg.get("init_from") is not None:
+        raise UserError("ckpt_path and init_from are both set; go on with a training, or begin one, not both.")
     if not 0 <= cfg.seed <= LARGEST_SEED:
         raise UserError(f"seed is {cfg.seed}; it must be a whole number from 0 to {LARGEST_SEED}.")
 
 
 def task_of(data: Mapping[str, Any]) -> Task:
-    """The task of a config group ``data``, without its pairs.
+    """The task of a config group ``data``, without its pairs; a gate that is ``auto`` follows from the prior.
 
     Raises:
         UserError: for an entry that makes no sense.
     """
     values = _without_auto(plain(data))
+    left_open = _gate_is_auto(data)
+    if left_open:
+        # any will do: the spread of y does not depend on it
+        values["gates"]["rmse"] = 1.0
     check_options({"data": values | {"_partial_": True}})
-    return get_class(values["_target_"]).make_task(values)  # type: ignore[attr-defined,no-any-return]
+    task: Task = get_class(values["_target_"]).make_task(values)  # type: ignore[attr-defined]
+    if left_open and isinstance(task, Problem):
+        task = task.judged_by({"rmse": auto_gate(task, prior_conditions(task))})
+    return task
+
+
+def _gate_is_auto(data: Mapping[str, Any]) -> bool:
+    gates = data.get("gates")
+    return isinstance(gates, Mapping | DictConfig) and gates.get("rmse") == AUTO
 
 
 def _without_auto(values: Any) -> Any:
@@ -132,15 +159,25 @@ def plan_of(generation: Mapping[str, Any]) -> Plan:
 
 
 def _look_at_data(cfg: DictConfig) -> Task:
-    """The task; sets ``data.directions`` to what a file shows."""
+    """The task; sets ``data.directions`` to what a file shows, and a gate that is ``auto``; says what gate and spread
+    of y are."""
     task = task_of(cfg.data)
+    if not isinstance(task, Problem):
+        return task
+    y, origin = prior_conditions(task), "the prior"
     source = cfg.data.get("source")
-    if isinstance(task, Problem) and source is not None and source.get("_target_") == "cvae.data.PairFiles":
+    if source is not None and source.get("_target_") == "cvae.data.PairFiles":
         files: PairFiles = instantiate(source)
-        found = files.directions(task)
-        if found is not None:
-            cfg.data.directions = found
-            task = task_of(cfg.data)
+        seen = files.look(task)
+        if seen.directions != task.space.config.get("directions"):
+            cfg.data.directions = seen.directions
+            task = cast(Problem, task_of(cfg.data))
+        y, origin = task.by_condition(seen.y), str(files.paths["train"])
+    if _gate_is_auto(cfg.data):
+        cfg.data.gates.rmse = auto_gate(task, y)
+        task = task.judged_by({"rmse": cfg.data.gates.rmse})
+    if "columns" in cfg.recipe:  # not settled before
+        tell_gate(task, y, origin)
     return task
 
 
@@ -198,6 +235,27 @@ def _fill(own: DictConfig, recipe: DictConfig) -> None:
             _fill(present, value)
 
 
+def _check_kind(cfg: DictConfig, task: Task) -> None:
+    """Check that the loss, the model and the task go together, and that nothing set for the model is ignored."""
+    kind, target = kind_of(cfg), cfg.model.get("_target_")
+    made = imported(target, "model") if target not in (None, AUTO) else None
+    if not inspect.isclass(made):
+        made = get_type_hints(made).get("return") if made is not None else None
+    if inspect.isclass(made) and not issubclass(made, kind.network_type):
+        raise UserError(f"model is {target} and loss is {cfg.loss.get('_target_')}, but {kind.network_needed}.")
+    kind.check_settings(cfg, task)
+
+
+def _check_members(latent: Any) -> None:
+    """Check that the chosen members of conf/model/latent are of different kinds, as the last of one kind hides the
+    others, and take their entry ``members`` away."""
+    chosen = latent.pop("members", {}) if isinstance(latent, DictConfig) else {}
+    for kind in ("noise", "divergence"):
+        alike = [name for name in chosen if chosen[name] == kind]
+        if len(alike) > 1:
+            raise UserError(f"model/latent names {len(alike)} members for the {kind}: {', '.join(alike)}; choose one.")
+
+
 def _fill_from_task(part: DictConfig, task: Task, where: str) -> None:
     """Fill the shapes and the space that a model takes from the data, and compare those that are given."""
     for key in list(part):
@@ -219,7 +277,8 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
     """Choose the measure that tells most of a model, and the direction in which it is better."""
     measures = task.measures()
     data: type[PairData] = get_class(cfg.data._target_)
-    known = CVAE.measured() | {f"val/{name}" for name in (*measures, *data.measured)}
+    kind = kind_of(cfg)
+    known = kind.measured() | {f"val/{name}" for name in (*measures, *data.measured)}
     headline = f"val/{task.headline}"
     if isinstance(task, Problem):
         # where solutions are separate, all draws of a y are hardly ever valid at once: val/score stays near 0
@@ -230,14 +289,16 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
             headline = "val/mode_recall" if finite else headline
     if cfg.optimized_metric == AUTO:
         cfg.optimized_metric = headline
-    if cfg.optimized_metric not in known:
-        raise UserError(
-            f"optimized_metric is {cfg.optimized_metric!r}, which is not measured; "
-            f"choose one of {', '.join(sorted(known))}."
-        )
+    callbacks = {name: entry for name, entry in cfg.callbacks.items() if isinstance(entry, DictConfig)}
+    # a callback of one's own may log measures of its own
+    own = all(str(entry.get("_target_")).startswith(("cvae.", "lightning.")) for entry in callbacks.values())
+    watched = {f"callbacks.{name}.monitor": entry.get("monitor") for name, entry in callbacks.items() if own}
+    for name, measure in ({"optimized_metric": cfg.optimized_metric} | watched).items():
+        if measure is not None and measure not in known:
+            raise UserError(f"{name} is {measure!r}, which is not measured; choose one of {', '.join(sorted(known))}.")
     if cfg.optimized_mode == AUTO:
         name = str(cfg.optimized_metric).split("/")[-1]
-        lower = name in (*TERMS, *data.lower_is_better)
+        lower = name in (*kind.terms, *data.lower_is_better)
         lower = lower or (name in measures and measures[name].higher_is_better is False)
         cfg.optimized_mode = "min" if lower else "max"
 
@@ -271,7 +332,7 @@ def _without(cfg: DictConfig, name: str) -> DictConfig:
 
 def _check(values: dict[str, Any]) -> None:
     """Check names and types of all entries, and the bounds that no constructor checks."""
-    left = [name for name in _places(values, AUTO) if name not in TRAINER_AUTO]
+    left = [name for name in _places(values, AUTO) if name not in TRAINER_AUTO and not name.startswith("choices.")]
     if left:
         raise UserError(f"{left[0]} is auto, but nothing says what it should be; set it.")
     check_entries({name: values.get(name) for name in Optimized.__annotations__}, Optimized, "")
@@ -288,9 +349,9 @@ def _check(values: dict[str, Any]) -> None:
     # the plan first: the evaluation takes its draws from there
     check_entries(values["generation"], Plan, "generation")
     check_entries(values["evaluation"], Evaluation, "evaluation")
+    flat = flatten(values)
     for name, smallest in LEAST.items():
-        group, _, key = name.rpartition(".")
-        value = (values[group] if group else values).get(key)
+        value = flat.get(name)
         if value is not None and value < smallest:
             raise UserError(f"{name} is {value}; it must be at least {smallest}.")
     _check_length(values["trainer"])

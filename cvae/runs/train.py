@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,30 +17,29 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from cvae import __version__
-from cvae.config import flatten, plain
+from cvae.config import plain
 from cvae.data import PairData
 from cvae.errors import UserError, innermost
 from cvae.files import write_json
 from cvae.generation import Plan, generate
-from cvae.models import CVAE, Training
-from cvae.runs.checkpoint_files import WholeCheckpoints, step_of
+from cvae.models import Generative, Training
+from cvae.runs.board import Board
+from cvae.runs.checkpoint_files import WholeCheckpoints, step_of, versions_of
 from cvae.runs.continuation import Continuation
-from cvae.runs.folder import FINISHED, RESULT, Start, mark_running, timestamp
-from cvae.runs.loggers import build_loggers
+from cvae.runs.folder import FINISHED, RESULT, Start, decisive, mark_running, timestamp
+from cvae.runs.loggers import build_loggers, close_loggers, log_final, log_settings
 from cvae.runs.ranks import rank
 from cvae.show.pictures import publish
 from cvae.show.tables import print_summary
 from cvae.tasks import Problem
 
 log = logging.getLogger(__name__)
-
-# groups of the config that decide a result
-DECISIVE = ("seed", "data", "recipe", "model", "loss", "optimizer", "scheduler", "generation", "evaluation", "trainer")
 
 # of Lightning, about nothing that a user could mend: its own call of a deprecated function, measures that are reduced
 # over the processes already, steps between logs where logs are per epoch, the checkpoints of a run that goes on
@@ -74,6 +73,18 @@ def train(
     Raises:
         UserError: for a config that makes no sense; the message names the entry.
     """
+    with ExitStack() as closing:
+        return _train(cfg, run_dir, start, overrides, callbacks, closing)
+
+
+def _train(
+    cfg: DictConfig,
+    run_dir: Path,
+    start: Start,
+    overrides: list[str] | None,
+    callbacks: Sequence[Callback],
+    closing: ExitStack,
+) -> float:
     started = time.time()
     # Lightning resolves links, and paths below the folder must stay so
     run_dir = run_dir.resolve()
@@ -83,10 +94,13 @@ def train(
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    data, model = build(cfg)
+    data, model = build(cfg, resumed=start.checkpoint is not None)
     continuation = Continuation()
     own = build_callbacks(cfg, run_dir)
-    loggers = build_loggers(cfg.logger.values(), step_of(start.checkpoint))
+    # Lightning would only put dummies in their place, after a service has made its database
+    entries = () if cfg.trainer.get("fast_dev_run") else cfg.logger.values()
+    loggers = build_loggers(entries, step_of(start.checkpoint), versions_of(start.checkpoint))
+    closing.callback(close_loggers, loggers)
     trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation], loggers)
     plan = generation_plan(cfg)
     if plan is not None and not isinstance(data.task, Problem):
@@ -98,11 +112,18 @@ def train(
     data.measures("validation", cfg.evaluation.draws)
     if rank() == 0:
         mark_running(run_dir, start, settings, overrides)
-    fit_s, kept, measures = _fit(trainer, model, data, start, continuation, test=cfg.test)
+    for logger in loggers:
+        log_settings(logger, decisive(settings))
+        if isinstance(logger, Board):
+            logger.log_run(settings, overrides or [])
+    log.info("training on %d pairs, up to epoch %s.", len(data.splits.train.x), cfg.trainer.get("max_epochs"))
+    checkpoint = start.checkpoint or cfg.get("ckpt_path")
+    fit_s, kept, measures = _fit(trainer, model, data, checkpoint, continuation, test=cfg.test)
     if trainer.is_global_zero:
         if cfg.test:
             measures |= _final_measures(trainer, model, data, plan)
-        _log_hyperparameters(trainer, settings, measures, cfg.optimized_metric)
+        for logger in loggers:
+            log_final(logger, measures)
         result = {
             "status": FINISHED,
             "optimized_metric": cfg.optimized_metric,
@@ -121,17 +142,25 @@ def train(
             "config": settings,
         }
         write_json(run_dir / RESULT, result)
-        print_summary(measures, run_dir, kept)
+        # from Python, a training is quiet unless it is asked to talk
+        if logging.getLogger("cvae").level <= logging.INFO:
+            print_summary(measures, run_dir, kept, data.task)
     return measures[cfg.optimized_metric]
 
 
 def _fit(
-    trainer: Trainer, model: CVAE, data: PairData, start: Start, continuation: Continuation, *, test: bool
+    trainer: Trainer,
+    model: Generative,
+    data: PairData,
+    checkpoint: Path | str | None,
+    continuation: Continuation,
+    *,
+    test: bool,
 ) -> tuple[float, str | None, dict[str, float]]:
     """Seconds of training, path of the checkpoint that is kept, and measures of its model."""
     with quiet():
         started = time.time()
-        trainer.fit(model, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         seconds = time.time() - started
         kept = kept_checkpoint(trainer)
         # none are new where all epochs had been done
@@ -143,18 +172,19 @@ def _fit(
     return seconds, kept, measures
 
 
-def _final_measures(trainer: Trainer, model: CVAE, data: PairData, plan: Plan | None) -> dict[str, float]:
+def _final_measures(trainer: Trainer, model: Generative, data: PairData, plan: Plan | None) -> dict[str, float]:
     """What is measured once, of the model that is kept: the stages of a plan, and the report of the data."""
     measures: dict[str, float] = {}
     if plan is not None and isinstance(data.task, Problem):
         measures |= generated_measures(model, data, plan)
     report = data.report(model.eval())
-    publish(trainer, report.figures)
+    publish(trainer, report.figures, ordered=False)
     return measures | {f"test/{name}": value for name, value in report.measures.items()}
 
 
-def build(cfg: DictConfig) -> tuple[PairData, CVAE]:
-    """The data and the untrained model that a settled ``cfg`` describes.
+def build(cfg: DictConfig, resumed: bool = False) -> tuple[PairData, Generative]:
+    """The data and the untrained model that a settled ``cfg`` describes; if it is ``resumed``, its own checkpoint has
+    the weights, and those of ``init_from``, which may be gone, are not read.
 
     Raises:
         UserError: for a value out of bounds; the message names the entry.
@@ -162,7 +192,9 @@ def build(cfg: DictConfig) -> tuple[PairData, CVAE]:
     data: PairData = instantiate(cfg.data, _convert_="all")
     config = {"task": data.task.config} | {name: plain(cfg[name]) for name in ("model", "loss", "evaluation")}
     training = Training(instantiate(cfg.optimizer), instantiate(cfg.scheduler))
-    model = CVAE.from_config(config, data.task, training, cfg.seed)
+    model = Generative.from_config(config, data.task, training, cfg.seed)
+    if cfg.get("init_from") is not None and not resumed:
+        model.initialize(cfg.init_from)
     if cfg.compile:
         model.compile_training()
     return data, model
@@ -176,7 +208,18 @@ def build_callbacks(cfg: DictConfig, run_dir: Path) -> list[Callback]:
     """
     cfg = cfg.copy()
     cfg.run_dir = str(run_dir)
-    return [instantiate(entry) for entry in cfg.callbacks.values() if entry is not None]
+    return [_callback(str(name), entry) for name, entry in cfg.callbacks.items() if entry is not None]
+
+
+def _callback(name: str, entry: DictConfig) -> Callback:
+    try:
+        callback: Callback = instantiate(entry)
+    except InstantiationException as error:
+        cause = innermost(error)
+        if isinstance(cause, MisconfigurationException):
+            raise UserError(f"callbacks.{name}: {cause}") from error
+        raise
+    return callback
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
@@ -185,11 +228,13 @@ def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], log
     Raises:
         UserError: for an accelerator, devices or a strategy that Lightning does not have here.
     """
-    plugins = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
+    options: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": run_dir}
+    options["plugins"] = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
+    if "enable_progress_bar" not in cfg.trainer:
+        # Lightning would show a bar of its own in place of one that was switched off
+        options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     try:
-        trainer: Trainer = instantiate(
-            cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=plugins, default_root_dir=run_dir
-        )
+        trainer: Trainer = instantiate(cfg.trainer, **options)
     except InstantiationException as error:
         # Lightning tells most mistakes by its own kind of error, these by what Python has
         cause = innermost(error)
@@ -221,7 +266,7 @@ def kept_checkpoint(trainer: Trainer) -> str | None:
     return monitored[0].best_model_path
 
 
-def kept_measures(trainer: Trainer, model: CVAE, data: LightningDataModule, kept: str | None) -> dict[str, float]:
+def kept_measures(trainer: Trainer, model: Generative, data: LightningDataModule, kept: str | None) -> dict[str, float]:
     """Validation measures of the model that is kept (those of the last epoch may describe another)."""
     # without loggers: their curves show the training, and this is no further epoch of it
     loggers, trainer.loggers = trainer.loggers, []
@@ -253,7 +298,7 @@ def generation_plan(cfg: DictConfig) -> Plan | None:
     return None
 
 
-def generated_measures(model: CVAE, data: PairData, plan: Plan) -> dict[str, float]:
+def generated_measures(model: Generative, data: PairData, plan: Plan) -> dict[str, float]:
     """What each stage of ``plan`` leaves on the test conditions, as ``test/<stage>/<measure>``."""
     y = data.conditions("test").y.to(model.device)
     solutions = generate(model.eval(), model.problem, y, plan)
@@ -268,15 +313,3 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = plain(neutral)
     settings.pop("run_dir")
     return settings
-
-
-def _log_hyperparameters(trainer: Trainer, settings: dict[str, Any], measures: dict[str, float], first: str) -> None:
-    """Fill the HPARAMS tab of TensorBoard: what decides a result, and the measures with ``first`` in front."""
-    decisive = flatten({group: settings[group] for group in DECISIVE if group in settings})
-    chosen = {name: measures[name] for name in (first, *measures) if name.startswith(("val/", "test/"))}
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(decisive, metrics={f"final/{name}": value for name, value in chosen.items()})
-            # Lightning wrote it, empty, at the start
-            Path(logger.log_dir, logger.NAME_HPARAMS_FILE).unlink(missing_ok=True)
-            logger.save()

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cvae.config import plain
 from cvae.errors import DiskError, UserError, user_message
 from cvae.runs import folder
+from cvae.runs.compose import take_choices
 from cvae.runs.launch import run
 from cvae.runs.locks import FolderInUseError
 from cvae.runs.tune_report import ERROR, FIRST, OVERRIDES, best_trial, described, report
@@ -133,7 +134,8 @@ class Objective:
 
     def _train(self, overrides: list[str], frozen: FrozenTrial, each_epoch: EachEpoch) -> dict[str, float]:
         each_epoch.trial.set_user_attr(OVERRIDES, overrides)
-        cfg = compose([*overrides, "test=false"], "overrides")
+        cfg = compose([*overrides, "test=false"], "overrides", return_hydra_config=True)
+        take_choices(cfg)
         with open_dict(cfg):
             cfg.callbacks.update({name: None for name in SILENT if name in cfg.callbacks})
         own = folder_of(frozen, self.path)

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from cvae.config import flatten, plain
 from cvae.errors import UserError
 from cvae.runs import folder
+from cvae.runs.compose import take_choices
 from cvae.runs.settle import settle
 
 FIELDS = {"choices", "low", "high", "log", "step", "when", "override", "default"}
@@ -39,6 +40,13 @@ class Entry:
     def applies(self, values: Mapping[str, Any]) -> bool:
         """Whether the entry is in use beside the values of the entries above it."""
         return all(name in values and values[name] in allowed for name, allowed in self.when.items())
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of the choices, or lies in the range."""
+        ends = _ends(self)
+        if isinstance(self.distribution, CategoricalDistribution):
+            return value in ends
+        return isinstance(value, int | float) and bool(ends[0] <= value <= ends[1])
 
     def suggest(self, trial: Trial) -> Any:
         """A value for the trial; a number of a continuous range is rounded to six digits."""
@@ -109,8 +117,8 @@ def read_search(config: DictConfig, overrides: Any) -> Search:
     if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
         raise UserError(f"overrides is {overrides!r}; it must be a list of texts, \"overrides=['data=product']\".")
     base = compose(overrides, "overrides", return_hydra_config=True)
+    chosen = take_choices(base)
     with open_dict(base):
-        chosen = dict(base.pop("hydra").runtime.choices)
         base.run_dir, base.search = ".", OmegaConf.to_container(config, resolve=False)
     base = settle(base)
     base.run_dir = "."
@@ -213,18 +221,17 @@ def _present(space: Sequence[Entry], base: DictConfig, chosen: Mapping[str, Any]
     values: dict[str, Any] = {}
     for entry in (entry for entry in space if entry.applies(values)):
         key = entry.override.lstrip("+")
-        value = entry.default
-        if value is None:
-            value = chosen[key] if key in chosen else plain(OmegaConf.select(base, key))
+        value = chosen[key] if key in chosen else plain(OmegaConf.select(base, key))
         if isinstance(value, list):
             value = json.dumps(value).replace(" ", "")  # choices hold lists as text
+        if entry.default is not None and not entry.holds(value):
+            # the config leaves it to the recipe, or has nothing of the kind
+            value = entry.default
         if value is None:
             raise UserError(f"search.space.{entry.name} has no present setting, since the model of this problem has no "
                             f"{entry.override}; \"search.space={{{entry.name}:null}}\" takes it out of the space, or "
                             "another search fits (conf/search).")  # fmt: skip
-        ends = _ends(entry)
-        is_choice = isinstance(entry.distribution, CategoricalDistribution)
-        if value not in ends if is_choice else not ends[0] <= value <= ends[1]:
+        if not entry.holds(value):
             raise UserError(f"search.space.{entry.name} lacks the present setting of {entry.override}, {value}; "
                             "put it in, or give the entry a default: to start from.")  # fmt: skip
         values[entry.name] = value

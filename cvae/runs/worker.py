@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cvae.runs import folder
 from cvae.runs.checkpoint_files import resumable
-from cvae.runs.launch import CONFIG, STARTER, record_failure
+from cvae.runs.launch import CONFIG, LEVEL, STARTER, record_failure
 from cvae.runs.ranks import rank
 from cvae.runs.train import train
 
@@ -64,6 +64,7 @@ def set_up_logging(run_dir: Path) -> None:
         format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
         handlers=[logging.StreamHandler(), *([logging.FileHandler(run_dir / LOG)] if first else [])],
     )
+    logging.getLogger("cvae").setLevel(int(os.environ.get(LEVEL, logging.NOTSET)))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from cvae.errors import UserError
 from cvae.files import replacing
+from cvae.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,3 +51,10 @@ def write_figure(path: str | Path, figures: Mapping[str, Figure]) -> list[Path]:
         with replacing(each) as temporary:
             figure.savefig(temporary, dpi=120)
     return paths
+
+
+def draw_figures(task: Task, x: Tensor, y: Tensor, most: int) -> dict[str, Figure]:
+    """Pictures of draws ``(batch, draws, *x_shape)`` for the first ``most`` conditions of ``y`` ``(batch, *y_shape)``,
+    by name."""
+    few = y[:most]
+    return task.figures(task.drawn(torch.arange(len(few)), x[:most], few))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from cvae.data import Batch
 from cvae.errors import UserError
@@ -23,15 +23,33 @@ if TYPE_CHECKING:
 LATENT_SAMPLES = 1_000
 #: folder of the pictures in the run's own folder
 FOLDER = "figures"
+#: number of the first group of pictures in TensorBoard, behind those of the charts (:class:`cvae.runs.board.Board`)
+FIRST = 4
 
 
-def publish(trainer: Trainer, figures: Mapping[str, Figure]) -> None:
-    """Write figures as ``figures/NAME.png`` in the folder of ``trainer``, and to TensorBoard if it logs there."""
+def publish(trainer: Trainer, figures: Mapping[str, Figure], ordered: bool = True) -> None:
+    """Write figures as ``figures/NAME.png`` in the folder of ``trainer``, and to the loggers that take pictures.
+
+    Args:
+        trainer: gives the folder, the loggers and the step.
+        figures: by name; those named ``NAME_0``, ``NAME_1``, ... are one group in TensorBoard.
+        ordered: whether TensorBoard, which sorts by name, shows the groups in the order of ``figures``, in front of
+            those that are not.
+    """
+    groups: list[str] = []
     for name, figure in figures.items():
-        write_figure(Path(trainer.default_root_dir, FOLDER, f"{name}.png"), {name: figure})
+        path = Path(trainer.default_root_dir, FOLDER, f"{name}.png")
+        write_figure(path, {name: figure})
+        group, _, number = name.rpartition("_") if name[-1].isdigit() else (name, "", "")
+        groups += [group] * (group not in groups)
+        tag = f"{groups.index(group) + FIRST} {group}" if ordered else group
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(name, figure, trainer.global_step)
+                logger.experiment.add_figure(f"{tag}/{number}".rstrip("/"), figure, trainer.global_step)
+            elif isinstance(logger, MLFlowLogger):
+                logger.experiment.log_figure(logger.run_id, figure, f"{FOLDER}/{name}_{trainer.global_step}.png")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(name, [str(path)], trainer.global_step)
 
 
 class SolutionFigures(Callback):
@@ -50,16 +68,27 @@ class SolutionFigures(Callback):
             )
         self.every_epochs = every_epochs
         self.conditions = conditions
+        self._drawn_at = -1
 
-    @torch.no_grad()
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write those of the last epoch of a training that was stopped early."""
+        if trainer.should_stop and trainer.global_step != self._drawn_at:
+            self._publish(trainer, pl_module)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures when they are due."""
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if trainer.state.fn != "fit":
             return
         due = (trainer.current_epoch + 1) % self.every_epochs == 0 or last
-        if not due or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if due:
+            self._publish(trainer, pl_module)
+
+    @torch.no_grad()
+    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
+        self._drawn_at = trainer.global_step
         publish(trainer, self.figures(cast(Generative, pl_module), trainer.datamodule))  # type: ignore[attr-defined]
 
     def figures(self, model: Generative, data: Any) -> dict[str, Figure]:

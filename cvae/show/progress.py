@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
+log = logging.getLogger(__name__)
+
+#: seconds between lines where there is no bar
+QUIET_S = 10.0
+
 
 class TrainingProgress(TQDMProgressBar):
-    """Lightning's bar for each epoch, with chosen measures; on a terminal only, since a bar would fill a log file.
+    """Lightning's bar for each epoch, with chosen measures, on a terminal; elsewhere, where a bar would fill a log
+    file, a line now and then.
 
     Args:
         refresh_rate: steps between updates; 0 shows no bar.
@@ -25,6 +33,7 @@ class TrainingProgress(TQDMProgressBar):
         super().__init__(refresh_rate)
         self.measures = tuple(measures)
         self._shown: dict[str, Any] = {}
+        self._told = time.monotonic()
 
     @property
     def is_enabled(self) -> bool:
@@ -40,6 +49,16 @@ class TrainingProgress(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
         self._read(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log how far the training is, where there is no bar and some time has passed."""
+        super().on_train_epoch_end(trainer, pl_module)
+        now = time.monotonic()
+        if not self.is_enabled and trainer.is_global_zero and now - self._told > QUIET_S:
+            self._told = now
+            self._read(trainer)
+            measures = "".join(f", {name} {value:.4g}" for name, value in self._shown.items())
+            log.info("epoch %d of %s%s", trainer.current_epoch + 1, trainer.max_epochs, measures)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the measures of the last epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cvae.command_lines import command, shown, word
 from cvae.files import finite
+from cvae.tasks import Digits, LightCurves, Problem, SeaTemperature, Task
 
 if TYPE_CHECKING:
     from cvae.generation import Solutions
     from cvae.metrics import Check
 
-SHOWN = ("score", "coverage", "envelope", "valid", "rmse", "pearson", "loss", "kl")
+SHOWN = ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "pearson", "loss", "kl")
 #: conditions that get a row of their own
 CONDITIONS = 10
 
@@ -51,21 +54,32 @@ def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def print_summary(measures: Mapping[str, float], run_dir: Path, checkpoint: str | None) -> None:
-    """Print the measures on validation and test, where the checkpoint is, and how to look at the run."""
+def print_summary(measures: Mapping[str, float], run_dir: Path, checkpoint: str | None, task: Task) -> None:
+    """Print the measures on validation and test, where the checkpoint is, and how to look at the run and to use it."""
     stages = [stage for stage in ("val", "test") if any(name.startswith(f"{stage}/") for name in measures)]
     extra = sorted({name.split("/", 1)[1] for name in measures if name.startswith(("val/", "test/"))} - set(SHOWN))
     rows = [(name, *(measures.get(f"{stage}/{name}") for stage in stages)) for name in (*SHOWN, *extra)]
     print_table(("measure", *stages), [row for row in rows if any(value is not None for value in row[1:])])
     print(f"checkpoint:  {shown(checkpoint) if checkpoint else 'none kept'}")
-    if any(run_dir.rglob("events.out.tfevents.*")):
-        print(f"TensorBoard: tensorboard --logdir {shown(run_dir)}")
+    if any(run_dir.glob("events.out.tfevents.*")):
+        # the folder above: TensorBoard names runs by what stands below, and HPARAMS needs names
+        print(f"TensorBoard: {shlex.join(['tensorboard', '--logdir', shown(run_dir.parent)])}")
+    if checkpoint:
+        print(f"next:        {command('generate', [word('checkpoint', shown(checkpoint)), *example(task)])}")
 
 
-def shown(path: str | Path) -> str:
-    """A path relative to where the user is, if it lies below."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def example(task: Task) -> Sequence[str]:
+    """Overrides with which a model of ``task`` shows what it can do."""
+    if isinstance(task, Problem):
+        own = task.forward.config.get("_target_") if isinstance(task.forward.config, Mapping) else None
+        allow = [f"allow=[{own}]"] if own else []
+        return ("unseen=4", "draws=30", "out=solutions.npz", "picture=solutions.png", *allow)
+    if isinstance(task, Digits):
+        return ("number=2026", "draws=10", "out=draws.png")
+    if task.y_shape == (0,):
+        return ("draws=1000", "out=draws.png")
+    examples = {LightCurves: "[0.1,0.5]", SeaTemperature: "[2006.04,2006.5]"}
+    return (f"condition={examples.get(type(task), '...')}", "draws=10", "out=draws.png")
 
 
 def print_stages(solutions: Solutions) -> None:
@@ -75,28 +89,46 @@ def print_stages(solutions: Solutions) -> None:
     print(f"{solutions.evaluations} draws decoded by the network, {solutions.forward_evaluations} evaluations of f")
 
 
-def print_solutions(check: Check) -> None:
-    """Print how many draws are valid, their misfit and, of lines, their straightness, the latter two over all draws."""
+def print_solutions(check: Check, gate: float) -> None:
+    """Print how many draws are valid, their misfit and, of lines, their straightness, over all draws.
+
+    Args:
+        check: of the draws.
+        gate: what the misfit of a valid draw is below.
+    """
     columns = ["condition", "valid", "share", "misfit, median"]
-    if check.straightness is not None:
-        columns.append("straightness, lowest")
+    columns += ["misfit / spread of y, median"] * (check.relative is not None)
+    columns += ["straightness, lowest"] * (check.straightness is not None)
     conditions = len(check.valid)
     rows = [(str(index), *_verdict(check.at(slice(index, index + 1)))) for index in range(min(conditions, CONDITIONS))]
     if conditions > CONDITIONS:
         rows.append(("...", *[None] * (len(columns) - 1)))
     if conditions > 1:
         rows.append((f"all {conditions}", *_verdict(check)))
-    print_table(columns, rows)
-    if not check.valid.any():
-        print(
-            f"note: no draw is valid, the smallest misfit is {float(check.misfit.min()):.4g}; either no solution in "
-            "range gives these y, or the model does not find it."
-        )
+    print_table(columns, rows, title=f"gate: misfit below {gate:g}")
+    without = ~check.valid.any(1)
+    if without.any():
+        print(f"note: no draw is valid for {int(without.sum())} of {conditions} conditions; {_reason(check, gate)}")
+
+
+def _reason(check: Check, gate: float) -> str:
+    """Why some conditions have no valid draw, and what to do."""
+    least = check.misfit[~check.valid.any(1)].amin(1)
+    if least.max() < gate:
+        return f"some of theirs miss y by less than the gate {gate:g}, but those leave the range or are not straight."
+    low, high = f"{float(least.min()):.2g}", f"{float(least.max()):.2g}"
+    smallest = low if low == high else f"{low} to {high}"
+    return (
+        f"the smallest misfit is {smallest}, the gate {gate:g}. If y carries noise of that size, no x can pass: make "
+        "the gate the noise level, gates.rmse=NOISE. If not, no solution in range gives these y, or the model does not "
+        "find it; generation=complete searches more."
+    )
 
 
 def _verdict(check: Check) -> tuple[object, ...]:
     valid, draws = int(check.valid.sum()), check.valid.numel()
-    found = (f"{valid} of {draws}", valid / draws, float(check.misfit.median()))
+    found: tuple[object, ...] = (f"{valid} of {draws}", valid / draws, float(check.misfit.median()))
+    found += () if check.relative is None else (float(check.relative.median()),)
     return found if check.straightness is None else (*found, float(check.straightness.min()))
 
 

@@ -8,7 +8,9 @@ from cvae.tasks.gaussian_mixture import GaussianMixture, Mixture
 from cvae.tasks.light_curves import LightCurves
 from cvae.tasks.lines import Lines
 from cvae.tasks.problem import Gates, Problem, box_problem, line_problem
+from cvae.tasks.sea_temperature import SeaTemperature
 from cvae.tasks.space import Space
+from cvae.tasks.swiss_roll import SwissRoll
 from cvae.tasks.task import GenerationTask, Task
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "Lines",
     "Mixture",
     "Problem",
+    "SeaTemperature",
     "Space",
+    "SwissRoll",
     "Task",
     "box_problem",
     "forward_from_config",

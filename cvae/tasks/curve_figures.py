@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cvae.metrics.curves import PEAKS, peaks
 from cvae.metrics.records import Drawn
-from cvae.tasks.figures import new_figure
+from cvae.tasks.figures import BLUE, RED, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 #: curves in a panel at most, and panels in a row
 CURVES, COLUMNS = 8, 4
-INSIDE, OUTSIDE, REAL = "tab:blue", "tab:red", "0.6"
+#: of the quantities in :data:`cvae.metrics.curves.PEAKS`
+UNITS = ("dex", "share of the track", "number")
+INSIDE, OUTSIDE, REAL = BLUE, RED, "0.6"
 
 
 def curves_figure(task: LightCurves, drawn: Drawn, real: Mapping[int, Tensor] | None = None) -> Figure:
@@ -34,7 +36,7 @@ def curves_figure(task: LightCurves, drawn: Drawn, real: Mapping[int, Tensor] | 
     count = len(drawn.y)
     columns, rows = min(count, COLUMNS), math.ceil(count / COLUMNS)
     figure = new_figure(3.2 * columns, 2.3 * rows + 0.3)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     time = np.linspace(0, 1, task.points)
     for number, (axis, draws, y) in enumerate(zip(axes, drawn.x, drawn.y, strict=False)):
         p = float(10 ** y[0])
@@ -44,10 +46,12 @@ def curves_figure(task: LightCurves, drawn: Drawn, real: Mapping[int, Tensor] | 
         for curve in draws[:CURVES].detach().cpu():
             axis.plot(time, curve, color=OUTSIDE if outside else INSIDE, linewidth=0.8, alpha=0.8)
         axis.set_title(f"p = {p:.3g}" + (", extrapolated" if outside else ""), fontsize=9)
-    for axis in list(axes)[count:]:
+    for axis in axes[count:]:
         axis.set_axis_off()
-    figure.supxlabel("share of the track", fontsize=9)
-    figure.supylabel("log10 magnification", fontsize=9)
+    grey = "; simulated ones in grey" if real else ""
+    figure.suptitle(f"Light curves drawn for each source radius p, in Einstein radii{grey}", fontsize=9)
+    figure.supxlabel("time (share of the track)", fontsize=9)
+    figure.supylabel("log10 magnification (dimensionless)", fontsize=9)
     return figure
 
 
@@ -59,7 +63,10 @@ def trend_figure(task: LightCurves, drawn: Drawn, real: Sequence[tuple[Tensor, T
         drawn: draws ``(batch, draws, points)`` for conditions in rising order.
         real: sets of curves ``(count, points)`` and their conditions ``(count, 1)``.
     """
-    figure = new_figure(10.5, 3.2)
+    # matplotlib takes a second to import
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    figure = new_figure(10.5, 3.4)
     p = (10 ** drawn.y[:, 0]).cpu().numpy()
     made = peaks(drawn.x.flatten(0, 1)).view(*drawn.x.shape[:2], -1).mean(1).numpy()
     outside = np.array([task.extrapolates(float(one)) for one in p])
@@ -73,9 +80,14 @@ def trend_figure(task: LightCurves, drawn: Drawn, real: Sequence[tuple[Tensor, T
                 axis.scatter(p[mask], made[mask, column], s=18, marker="x", color=color, label=label)
         axis.set_xscale("log")
         axis.set_xlabel("source radius p (Einstein radii)", fontsize=8)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(PEAKS[column].replace("_", " ") + ", mean", fontsize=9)
+        axis.set_ylabel(UNITS[column], fontsize=8)
         axis.tick_params(labelsize=7)
     axis.legend(fontsize=7)
+    figure.suptitle("Peaks of drawn light curves against the source radius, beside simulated ones", fontsize=9)
     return figure
 
 
@@ -90,7 +102,7 @@ def projection_figure(places: np.ndarray, y: Tensor, title: str) -> Figure:
     figure = new_figure(5.2, 4.4)
     axis = figure.subplots()
     points = axis.scatter(places[:, 0], places[:, 1], c=y[:, 0].cpu().numpy(), s=6, cmap="viridis")
-    figure.colorbar(points, ax=axis, label="log10 p")
+    figure.colorbar(points, ax=axis, label="log10 of the source radius p (Einstein radii)")
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_title(title, fontsize=8)

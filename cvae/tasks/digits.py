@@ -68,7 +68,7 @@ class Digits:
         """One picture, ``draws``: a column for each condition, a row for each draw."""
         from cvae.tasks.figures import image_figure
 
-        return {"draws": image_figure(drawn.x.transpose(0, 1))}
+        return {"draws": image_figure(drawn.x.transpose(0, 1), "draws, a column for each class")}
 
     def conditions(self, values: Sequence[float]) -> Tensor:
         """One-hot vectors ``(count, 10)`` of classes 0 to 9.

@@ -1,4 +1,4 @@
-"""Points of a random mixture of Gaussians in space, given nothing."""
+"""Points of a random mixture of Gaussians, given nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from cvae.seeds import Purpose, stream
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DIMENSIONS = 3
 #: numbers of components that a mixture may have
 FEWEST, MOST = 2, 8
 #: standard deviations along the axes of a component
@@ -66,32 +65,35 @@ class Mixture(NamedTuple):
         return self.means[k] + (self.factors[k] @ noise).squeeze(-1)
 
 
-def random_mixture(components: int | None, separation: float, generator: torch.Generator) -> Mixture:
+def random_mixture(
+    components: int | None, separation: float, generator: torch.Generator, dimensions: int = 3
+) -> Mixture:
     """A mixture of Gaussians with random weights, means and full covariances, on the CPU.
 
     Args:
         components: how many; None draws the number.
         separation: least distance of two means, in standard deviations along the longest axis of the wider component.
         generator: source of all randomness.
+        dimensions: of a point.
     """
     drawn = int(torch.randint(FEWEST, MOST + 1, (), generator=generator))
     count = drawn if components is None else components
-    scales = NARROWEST + (WIDEST - NARROWEST) * torch.rand(count, DIMENSIONS, generator=generator)
-    axes = torch.linalg.qr(torch.randn(count, DIMENSIONS, DIMENSIONS, generator=generator)).Q
+    scales = NARROWEST + (WIDEST - NARROWEST) * torch.rand(count, dimensions, generator=generator)
+    axes = torch.linalg.qr(torch.randn(count, dimensions, dimensions, generator=generator)).Q
     factors = torch.linalg.cholesky((axes * scales.square().unsqueeze(1)) @ axes.mT)
     # the Dirichlet distribution with concentration 2
     shares = -torch.rand(2, count, generator=generator).clamp_min(1e-6).log().sum(0)
     weights = LEAST_WEIGHT + (1 - count * LEAST_WEIGHT) * shares / shares.sum()
-    return Mixture(weights, _apart(separation * scales.amax(1), generator), factors)
+    return Mixture(weights, _apart(separation * scales.amax(1), dimensions, generator), factors)
 
 
-def _apart(reach: Tensor, generator: torch.Generator) -> Tensor:
+def _apart(reach: Tensor, dimensions: int, generator: torch.Generator) -> Tensor:
     """Random means ``(components, dimensions)`` around 0, any two at least the larger ``reach`` of both apart."""
     side = float(reach.max())
     while True:
         means: list[Tensor] = []
         for own in reach:
-            places = side * (torch.rand(TRIES, DIMENSIONS, generator=generator) - 0.5)
+            places = side * (torch.rand(TRIES, dimensions, generator=generator) - 0.5)
             if means:
                 least = torch.maximum(reach[: len(means)], own)
                 places = places[(torch.cdist(places, torch.stack(means)) >= least).all(1)]
@@ -106,20 +108,22 @@ def _apart(reach: Tensor, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """Points ``(3,)`` of a random mixture of Gaussians, of which the density is known; no condition, ``y`` is ``(0,)``.
+    """Points ``(dimensions,)`` of a random mixture of Gaussians, whose density is known; ``y`` is ``(0,)``, nothing.
 
     Args:
         components: how many Gaussians, 2 to 8; None draws the number.
         separation: least distance of two means, in standard deviations of the wider component along its longest axis.
         seed: fixes the mixture.
+        dimensions: of a point, at least 2.
 
     Raises:
-        UserError: for another number of components, or a separation that is not positive.
+        UserError: for another number of components or dimensions, or a separation that is not positive.
     """
 
     components: int | None = None
     separation: float = 4.0
     seed: int = 0
+    dimensions: int = 3
     headline = "loss"
 
     def __post_init__(self) -> None:
@@ -127,16 +131,19 @@ class GaussianMixture:
             raise UserError(f"data.components is {self.components}; it must be from {FEWEST} to {MOST}, or null.")
         if not 0 < self.separation < float("inf"):
             raise UserError(f"data.separation is {self.separation}; it must be a positive number.")
+        if self.dimensions < 2:
+            raise UserError(f"data.dimensions is {self.dimensions}; it must be at least 2.")
 
     @cached_property
     def density(self) -> Mixture:
         """The true density."""
-        return random_mixture(self.components, self.separation, stream(Purpose.SIMULATION, self.seed, 0))
+        generator = stream(Purpose.SIMULATION, self.seed, 0)
+        return random_mixture(self.components, self.separation, generator, self.dimensions)
 
     @property
     def x_shape(self) -> tuple[int, ...]:
         """Shape of one point."""
-        return (DIMENSIONS,)
+        return (self.dimensions,)
 
     @property
     def y_shape(self) -> tuple[int, ...]:
@@ -146,7 +153,7 @@ class GaussianMixture:
     @property
     def config(self) -> dict[str, Any]:
         """Plain data from which the same task is built again."""
-        own = {"components": self.components, "separation": self.separation, "seed": self.seed}
+        own = {name: getattr(self, name) for name in ("components", "separation", "seed", "dimensions")}
         return {"_target_": "cvae.tasks.GaussianMixture"} | own
 
     def x_scale(self, like: Tensor) -> Tensor:

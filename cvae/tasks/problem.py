@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,12 +15,13 @@ from torchmetrics import Metric, MetricCollection
 
 from cvae.config import plain
 from cvae.errors import UserError
-from cvae.metrics.draws import RMSE, Coverage, Envelope, Pearson, Score, Valid
+from cvae.metrics.draws import RMSE, Coverage, Envelope, Pearson, RelativeRMSE, Score, Valid
 from cvae.metrics.records import Check, Drawn
 from cvae.tasks.box import Box
 from cvae.tasks.forward import CallableForward, ForwardOperator, forward_from_config
 from cvae.tasks.lines import Lines
-from cvae.tasks.space import PriorConfig, Space
+from cvae.tasks.space import PriorConfig, Space, constant
+from cvae.tasks.spread import prior_conditions, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,11 +102,46 @@ class Problem:
         flat = y.flatten(y.dim() - len(self.y_shape))
         return flat.unflatten(-1, (self.forward.conditions, -1))
 
-    def misfit(self, x: Tensor, y: Tensor) -> Tensor:
-        """Largest RMSE over the conditions, ``(...)``, of ``x`` ``(..., *x_shape)`` against ``y`` ``(..., *y_shape)``;
-        inf where it is not finite."""
+    @cached_property
+    def spread(self) -> tuple[float, ...]:
+        """Spread of y under the prior, of each condition, see :func:`cvae.tasks.spread.spread`."""
+        return tuple(spread(prior_conditions(self)).tolist())
+
+    def misfits(self, x: Tensor, y: Tensor) -> Tensor:
+        """RMSE of each condition; inf where it is not finite.
+
+        Args:
+            x: solutions ``(..., *x_shape)``.
+            y: conditions ``(..., *y_shape)``, broadcast against ``x``.
+
+        Returns:
+            ``(..., conditions)``.
+        """
         squares = self.by_condition(self.forward(x) - y).square().mean(-1)
-        return squares.sqrt().amax(-1).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        return squares.sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
+
+    def misfit(self, x: Tensor, y: Tensor) -> Tensor:
+        """Largest of :meth:`misfits`, ``(...)``."""
+        return self.misfits(x, y).amax(-1)
+
+    def relative(self, misfits: Tensor) -> Tensor:
+        """Largest of the misfits ``(..., conditions)`` as shares of the spread of y, ``(...)``; a condition that is the
+        same for all x counts 0."""
+        scale = constant(self.spread, misfits)
+        return torch.where(scale > 0, misfits / scale, 0.0).amax(-1)
+
+    def judged_by(self, gates: Mapping[str, float]) -> Problem:
+        """The same problem with some other gates, by name.
+
+        Raises:
+            UserError: for a gate that the problem does not have, or a value that makes no sense.
+        """
+        own = self.config["gates"]
+        for name in gates.keys() - own.keys():
+            raise UserError(
+                f"gates.{name} is {gates[name]}, but this problem has no such gate; it has {', '.join(own)}."
+            )
+        return replace(self, gates=_gates(own | dict(gates), set(own)))
 
     @torch.no_grad()
     def check(self, x: Tensor, y: Tensor) -> Check:
@@ -122,13 +159,13 @@ class Problem:
             raise ValueError(f"solutions have shape {tuple(x.shape)}; expected (batch, draws, {wanted}).")
         if y.shape != (x.shape[0], *self.y_shape):
             raise ValueError(f"conditions have shape {tuple(y.shape)}; expected {(x.shape[0], *self.y_shape)}.")
-        misfit = self.misfit(x, y.unsqueeze(1))
-        in_range = self.space.in_range(x)
+        misfits = self.misfits(x, y.unsqueeze(1))
+        misfit, in_range = misfits.amax(-1), self.space.in_range(x)
         valid = in_range & (misfit < self.gates.rmse)
         straightness = self.space.straightness(x)
         if straightness is not None and self.gates.pearson is not None:
             valid &= (straightness > self.gates.pearson).all(-1)
-        return Check(misfit, in_range, valid, straightness)
+        return Check(misfit, in_range, valid, straightness, self.relative(misfits))
 
     def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
         """Draws with their check, see :meth:`cvae.tasks.Task.drawn`."""
@@ -142,6 +179,7 @@ class Problem:
             "envelope": Envelope(self.space.coordinates),
             "valid": Valid(),
             "rmse": RMSE(),
+            "relative_rmse": RelativeRMSE(),
         }
         if isinstance(self.space, Lines):
             found["pearson"] = Pearson()

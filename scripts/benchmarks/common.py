@@ -16,13 +16,12 @@ from omegaconf import DictConfig
 from torchmetrics import MetricCollection
 
 import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
-from cvae import CVAE
 from cvae.data import Batch, simulate
 from cvae.errors import UserError, clear_errors
 from cvae.generation import Plan, generate
 from cvae.inversion import ReferenceSet, cached_reference_sets, reference_measures
 from cvae.metrics import CoverageRatio, Drawn, mode_hits
-from cvae.models import Sampler
+from cvae.models import Generative, Sampler
 from cvae.runs.folder import RESULT
 from cvae.runs.launch import run
 from cvae.runs.options import check_entries
@@ -85,11 +84,11 @@ def references_of(problem: Problem, batch: Batch, cache: str | None) -> list[Ref
     return cached_reference_sets(problem, batch.y, cache, known=problem.space.encode(batch.x))
 
 
-def trained(cfg: DictConfig, run_dir: Path) -> tuple[CVAE, float]:
+def trained(cfg: DictConfig, run_dir: Path) -> tuple[Generative, float]:
     """The model of a run, and the seconds that its training took; trains unless the folder holds the same run."""
     run(cfg, run_dir, replace=True)
     result = json.loads((run_dir / RESULT).read_text())
-    return CVAE.load(run_dir / result["checkpoint"]), float(result["fit_s"])
+    return Generative.load(run_dir / result["checkpoint"]), float(result["fit_s"])
 
 
 def training_evaluations(cfg: DictConfig) -> int:
@@ -186,10 +185,10 @@ def complete(problem: Problem, drawn: Drawn, references: Sequence[ReferenceSet])
     return sum(found) / len(found) if found else None
 
 
-def footer(conditions: int) -> str:
+def footer(count: int, what: str = "unseen conditions") -> str:
     """What a table was measured on."""
     threads = torch.get_num_threads()
-    return f"{conditions} unseen conditions, {platform.machine()}, {threads} thread(s), {time.strftime('%Y-%m-%d')}"
+    return f"{count} {what}, {platform.machine()}, {threads} thread(s), {time.strftime('%Y-%m-%d')}"
 
 
 def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import hydra
 import torch
@@ -139,10 +140,10 @@ def one_at_a_time(model: CVAE, y: Tensor) -> None:
 def _model(name: str, epochs: int) -> CVAE:
     """A model after some epochs of training, in evaluation mode; 0 leaves its first weights."""
     if epochs == 0:
-        return build(settle(hydra.compose("train", model_overrides(name))))[1].eval()
+        return cast(CVAE, build(settle(hydra.compose("train", model_overrides(name))))[1].eval())
     with tempfile.TemporaryDirectory() as folder:
         cfg = hydra.compose("train", [*model_overrides(name), f"trainer.max_epochs={epochs}"])
-        return trained(cfg, Path(folder))[0]
+        return cast(CVAE, trained(cfg, Path(folder))[0])
 
 
 def validation(epochs: int, overrides: list[str]) -> list[Row]:

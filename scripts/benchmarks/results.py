@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +24,7 @@ from cvae.runs.train import settings_of
 def results(
     table: dict[str, Any], only: list[str] | None, seeds: list[int], conditions: int, overrides: list[str], out: str
 ) -> None:
-    """Print one line for each row, seed and plan, then the same as Markdown.
+    """Print one line for each row, seed and plan, then the same as Markdown, and of several seeds their means.
 
     The arguments are the entries of ``conf/results.yaml``; a table has a ``title``, ``rows`` (overrides of the training
     by name) and ``plans`` of generation by name.
@@ -35,7 +37,9 @@ def results(
         raise UserError(f"only names {unknown}, but the table has the rows {list(table['rows'])}.")
     plans = plans_of(table["plans"])
     rows: list[Row] = []
+    averages: list[Row] = []
     for name in only or table["rows"]:
+        of_seeds: list[list[Row]] = []
         for seed in seeds:
             cfg = hydra.compose("train", [*table["rows"][name], *overrides, f"seed={seed}"])
             # x0 + x1 and x0 - x1 need folders of their own, and so do rows of one name in two tables
@@ -44,10 +48,21 @@ def results(
             batch = unseen(model.problem, conditions, seed)
             references = references_of(model.problem, batch, cfg.data.cache)
             title = f"{name} (seed {seed})"
-            rows += assess(title, model, model.problem, batch.y, references, plans, train_s=seconds)
+            of_seeds.append(assess(title, model, model.problem, batch.y, references, plans, train_s=seconds))
+            rows += of_seeds[-1]
             show(rows, table["title"])
+        averages += [mean(f"{name} (mean of {len(seeds)} seeds)", of_plan) for of_plan in zip(*of_seeds, strict=True)]
     print(markdown(rows))
+    if len(seeds) > 1:
+        print(markdown(averages))
     print(footer(conditions))
+
+
+def mean(name: str, rows: Sequence[Row]) -> Row:
+    """The mean of the numbers of rows of one plan; of what one of them lacks, there is none."""
+    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
+    common = [key for key in numbers if all(row[key] is not None for row in rows)]
+    return {"name": name, "plan": rows[0]["plan"]} | {key: fmean(row[key] for row in rows) for key in common}
 
 
 @hydra.main(version_base="1.3", config_path="../../conf", config_name="results")

@@ -79,9 +79,11 @@ def test_scores_agree_with_a_loop(problem: Problems, tmp_path: Path, noise: floa
     torch.save(TensorDataset(x, y[:, 0]), tmp_path / "result.pt")
     scores = score_file(tmp_path / "result.pt", product)
     expected = reference(x.numpy(), y[:, 0].numpy(), 0.9, 0.05)
+    expected["relative_rmse"] = expected["rmse"] / product.spread[0]
     assert 0 < expected["score"] < expected["coverage"]
     assert scores.measures == pytest.approx(expected, abs=1e-4)
-    assert (scores.conditions, scores.draws, scores.hint) == (6, DRAWS, None)
+    assert (scores.conditions, scores.draws) == (6, DRAWS)
+    assert (scores.hint is None) == (scores.measures["valid"] == 1)
 
 
 def test_all_layouts_of_a_submission_score_alike(problem: Problems, tmp_path: Path) -> None:
@@ -106,8 +108,8 @@ def test_a_draw_that_is_not_finite_is_invalid_and_nothing_else(problem: Problems
     after = score_solutions(product, x, y[::DRAWS])
     assert after.measures["score"] == 0
     assert after.measures["valid"] < before.measures["valid"]
-    assert after.measures["rmse"] == math.inf
-    assert all(math.isfinite(after.measures[name]) for name in MEASURES if name != "rmse")
+    assert after.measures["rmse"] == after.measures["relative_rmse"] == math.inf
+    assert all(math.isfinite(after.measures[name]) for name in MEASURES if "rmse" not in name)
 
 
 def test_opposite_directions_are_told_with_a_remedy_that_works(problem: Problems) -> None:
@@ -130,10 +132,11 @@ def test_vectors_are_scored_by_the_same_measures(vector_problem: Problems, tmp_p
     scores = score_file(tmp_path / "result.npz", product)
     groups = zip(x.unflatten(0, (4, DRAWS)), y[::DRAWS, 0], strict=True)
     valid = [((draws.prod(1) - one).abs() < 0.05).float() for draws, one in groups]
-    assert list(scores.measures) == ["score", "coverage", "envelope", "valid", "rmse"]
+    assert list(scores.measures) == ["score", "coverage", "envelope", "valid", "rmse", "relative_rmse"]
     assert scores.measures["valid"] == pytest.approx(float(torch.stack(valid).mean()))
     assert 0 < scores.measures["valid"] < 1
-    assert (scores.content["conditions"], scores.content["draws"], scores.hint) == (4, DRAWS, None)
+    assert (scores.content["conditions"], scores.content["draws"]) == (4, DRAWS)
+    assert (scores.hint is None) == (scores.measures["valid"] == 1)
 
 
 def test_groups_of_another_size(problem: Problems, tmp_path: Path) -> None:

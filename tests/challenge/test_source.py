@@ -33,7 +33,7 @@ class Base:
 '''
 SECOND = """from house import helper
 from house.first import Base
-from cvae.networks.latent import LOG_VAR_LIMIT
+from cvae.networks.posteriors import LOG_VAR_LIMIT
 
 class Part(Base):
     def value(self) -> float:

@@ -25,13 +25,15 @@ from cvae.tasks import Problem
 
 PLAN = Plan(draws=30, seed=3)
 
-#: one of each network, with each head, for lines and for vectors
+#: one of each network, with each head, for lines and for vectors, and with each noise and divergence
 NETWORKS = {
     "dense": ["model=dense", "model.hidden=[16]", "model/head=values"],
-    "deep": ["model=deep", "model.width=16", "model.blocks=2", "data=two_birds"],
+    "deep": ["model=deep", "model.width=16", "model.blocks=2", "data=two_birds", "model/latent=[uniform,mmd]"],
     "starter": ["experiment=starter"],
     "mixture": ["model=mixture", "model.width=16", "model.blocks=1", "model.components=9", "data=two_birds"],
-    "vectors": ["model=dense", "model.hidden=[16]", "data=sine_wave"],
+    "vectors": [
+        "model=dense", "model.hidden=[16]", "data=sine_wave", "model/latent=[student_t,sliced_wasserstein]",
+    ],
     "mixture of vectors": [
         "model=mixture", "model.width=16", "model.blocks=1", "model.components=9", "data=sine_wave",
         "data.forward=['x0 + x1', 'x0 * x1']",

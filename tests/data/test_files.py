@@ -318,6 +318,7 @@ def made(problem: Callable[..., Problem]) -> Made:
 def test_arrays_in_numpy_and_torch_files(made: Made, tmp_path: Path) -> None:
     problem, x, y, check = made
     expected = {"x": x, "y": y, "misfit": check.misfit, "straightness": check.straightness, "valid": check.valid}
+    expected["gate"] = torch.tensor(problem.gates.rmse)
     write_solutions(tmp_path / "new" / "out.npz", problem, x, y, check)
     write_solutions(tmp_path / "new" / "out.pt", problem, x, y, check)
     with np.load(tmp_path / "new" / "out.npz", allow_pickle=False) as arrays:
@@ -353,7 +354,7 @@ def test_another_suffix_is_refused(made: Made, tmp_path: Path) -> None:
 
 def test_vectors_are_written_without_straightness(vector_problem: Callable[..., Problem], tmp_path: Path) -> None:
     problem, x, y, check = solved(vector_problem("x0 * x1", "x0"))
-    expected = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid}
+    expected = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid, "gate": torch.tensor(0.05)}
     for name in ("out.npz", "out.pt", "out.csv"):
         write_solutions(tmp_path / name, problem, x, y, check)
     with np.load(tmp_path / "out.npz", allow_pickle=False) as arrays:

@@ -77,6 +77,15 @@ def test_the_report_tells_of_a_lost_component() -> None:
     assert found["cluster_weight_error"] > 0.03
 
 
+def test_the_report_of_a_model_without_a_latent_leaves_it_out() -> None:
+    data = GaussianMixtureData(**SMALL | {"test": 60}, components=2)
+    model = Truth(data)
+    model.network = object()
+    names = {"clusters_data", "clusters_samples", "modes_data", "modes_samples", "cluster_weight_error", "components"}
+    found = data.report(model).measures
+    assert set(found) == names | {"log_likelihood", "true_log_likelihood", "log_likelihood_gap"}
+
+
 def test_bounds() -> None:
     with pytest.raises(UserError, match=r"data\.test is 1; it must be at least 20"):
         GaussianMixtureData(**SMALL | {"test": 1})

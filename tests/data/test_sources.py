@@ -173,7 +173,7 @@ def test_reversed_directions_are_found_and_said(problem, pairs, tmp_path, caplog
     path = tmp_path / "a.pt"
     source = PairFiles(save(path, pairs.x.flip(1), pairs.y), held_out=5)
     with caplog.at_level(logging.WARNING):
-        assert source.directions(problem()) == ["rising", "falling"]
+        assert source.look(problem()).directions == ["rising", "falling"]
     assert (
         f"{path}: its lines are rising, falling, not falling, rising as data.directions says; "
         "the directions of the data are used."
@@ -196,16 +196,18 @@ def test_reversed_directions_that_were_not_taken_up_are_refused(problem, pairs, 
 def test_the_right_directions_are_passed_over_in_silence(problem, pairs, tmp_path, caplog):
     source = PairFiles(save(tmp_path / "a.pt", *pairs))
     with caplog.at_level(logging.WARNING):
-        assert source.directions(problem()) is None
+        looked = source.look(problem())
         read_checked(tmp_path / "a.pt", problem())
     assert not caplog.records
+    assert looked.directions == ["falling", "rising"]
+    assert torch.equal(looked.y, pairs.y)
 
 
 def test_flat_lines_alone_keep_the_direction_of_the_config(problem, tmp_path):
     problem = problem()
     x = torch.full((3, 2, 50), 0.5)
     path = save(tmp_path / "a.pt", x, problem.forward(x))
-    assert PairFiles(path).directions(problem) is None
+    assert PairFiles(path).look(problem).directions == ["falling", "rising"]
     assert torch.equal(read_checked(tmp_path / "a.pt", problem).x, x)
 
 
@@ -349,7 +351,9 @@ def test_files_of_vectors_are_read_and_split(ring, generator, tmp_path, suffix):
     else:
         torch.save(TensorDataset(x, y) if suffix == "pt" else list(zip(x, y, strict=True)), path)
     source = PairFiles(str(path), held_out=5)
-    assert source.directions(ring) is None
+    looked = source.look(ring)
+    assert looked.directions is None
+    assert torch.equal(looked.y, y)
     splits = source.load(ring, seed=0)
     assert [len(split.x) for split in splits] == [30, 5, 5]
     found = torch.cat([split.x for split in splits])

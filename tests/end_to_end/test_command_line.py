@@ -78,9 +78,15 @@ def test_a_sweep_of_vectors(command_line: Any, vectors: tuple[str, ...], tmp_pat
     small = ("debug=fast_dev_run", "data.evaluation.references=0")
     done = command_line("-m", *vectors, *small, "model=mixture,auto", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    found = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    by_name = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.rglob("result.json")}
+    # named by what differs; the chosen members are known by name
+    assert {name: record["config"]["choices"]["model"] for name, record in by_name.items()} == {
+        "model=auto": "auto", "model=mixture": "mixture"
+    }  # fmt: skip
+    found = list(by_name.values())
     assert [record["status"] for record in found] == ["finished"] * 2
     assert {record["config"]["data"]["_target_"] for record in found} == {"cvae.data.Vectors"}
+    assert {record["config"]["choices"]["data"] for record in found} == {"vector"}
     # the recipe takes mixture, so both are one run, in two folders
     assert len({record["config_hash"] for record in found}) == 1
     assert done.stdout.count("the solutions of one y form a continuum") == 2

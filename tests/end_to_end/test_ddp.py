@@ -80,6 +80,21 @@ def test_two_processes_measure_like_one(run: str, request: pytest.FixtureRequest
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("experiment=mixture", "data=swiss_roll", "evaluation.draws=20"),
+        ("experiment=sea_temperature", "data.evaluation={validation: 20, test: 20}", "evaluation.draws=2"),
+    ],
+)
+def test_a_process_without_conditions_is_no_trouble(command_line: Any, words: tuple[str, ...], tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "callbacks.figures=null")
+    done = command_line(*words, *few, "trainer=ddp_cpu", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert {"mmd", "energy_score"} & {name.removeprefix("test/") for name in measures_of(tmp_path)}
+
+
+@pytest.mark.slow
 def test_each_job_of_a_sweep_has_one_folder_and_is_tested(
     command_line: Any, tiny: tuple[str, ...], tmp_path: Path, clean_checkout: Callable[[], None]
 ) -> None:

@@ -38,8 +38,8 @@ def test_a_run_has_its_measures_and_pictures_and_can_be_used(
     # binomial of 16 trials; both take samples of the latent
     assert measures["test/elbo"] == pytest.approx(-measures["test/loss"], rel=0.02)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(PICTURES)
-    board = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
-    assert set(board.Tags()["images"]) == set(PICTURES)
+    board = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert set(board.Tags()["images"]) == {"4 draws", *PICTURES} - {"draws"}
     model = CVAE.load(tmp_path / "checkpoints" / "best.ckpt")
     assert generate_digits(model, [2, 0, 2, 6], draws=2).shape == (4, 2, 8, 8)
 

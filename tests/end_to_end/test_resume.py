@@ -91,9 +91,10 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert result(one)["measures"] == result(other)["measures"]
     assert result(one)["checkpoint"] == result(other)["checkpoint"]
     assert (one / "csv" / "metrics.csv").read_text() == (other / "csv" / "metrics.csv").read_text()
-    boards = [EventAccumulator(str(folder / "tensorboard")).Reload() for folder in (one, other)]
-    events = [[(event.step, event.value) for event in board.Scalars("val/score")] for board in boards]
-    assert events[0] == events[1]
+    boards = [EventAccumulator(str(folder)).Reload() for folder in (one, other)]
+    for tag in ("1 headline/score", "(kept)/1 score"):
+        events = [[(event.step, event.value) for event in board.Scalars(tag)] for board in boards]
+        assert events[0] == events[1]
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,9 @@ def test_evaluations_of_f_are_counted(problem, separate):
     one = generate(PriorDraws(plain), plain, y, Plan(draws=10), separate)
     assert (one.evaluations, one.forward_evaluations) == (30, 30)
     counted = Problem(plain.space, Counted(plain.forward), plain.gates)
+    # simulations for the spread of y are no part of the method
+    assert counted.spread
+    counted.forward.count = 0
     plan = Plan(draws=10, refine_steps=4)
     found = generate(PriorDraws(plain), counted, y, plan, separate)
     # checks of what is shown in the stages are not part of the method

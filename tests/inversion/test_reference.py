@@ -1,4 +1,5 @@
 import itertools
+import logging
 import sys
 from types import ModuleType
 
@@ -472,3 +473,17 @@ def test_reference_sets_of_vectors_are_cached(vector_problem, tmp_path, searches
     assert same(cached_reference_sets(problem, y, tmp_path, known, SMALL), first)
     cached_reference_sets(vector_problem(bounds=[[-1, 1], [-1, 1.1]]), y, tmp_path, known, SMALL)
     assert len(searches) == 2
+
+
+def test_a_long_search_says_how_far_it_is(problem, caplog, monkeypatch):
+    made = problem()
+    y = made.forward(made.space.decode(made.space.sample(3, torch.Generator().manual_seed(0))))
+    small = Budget(simulations=2_000, starts=20, kept=10)
+    with caplog.at_level(logging.INFO, logger="cvae.inversion.reference"):
+        quick = reference_sets(made, y, budget=small)
+        assert not caplog.records
+        monkeypatch.setattr("cvae.inversion.reference.EVERY", -1.0)
+        told = reference_sets(made, y, budget=small)
+    assert "0 of 1 blocks of simulations searched" in caplog.text
+    assert "2 of 3 conditions whose solutions are refined" in caplog.text
+    assert all(torch.equal(one.theta, other.theta) for one, other in zip(quick, told, strict=True))

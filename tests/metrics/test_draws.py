@@ -17,6 +17,7 @@ from cvae.metrics import (
     Drawn,
     Envelope,
     Pearson,
+    RelativeRMSE,
     Score,
     Valid,
     coverage,
@@ -246,6 +247,7 @@ METRICS = {
     "score": lambda: Score(flat),
     "valid": Valid,
     "rmse": RMSE,
+    "relative_rmse": RelativeRMSE,
     "pearson": Pearson,
 }
 
@@ -260,6 +262,7 @@ def loop_measure(name, drawn):
         "score": lambda n: loop_coverage(u[n], valid[n]) if all(valid[n]) else 0.0,
         "valid": lambda n: sum(valid[n]) / len(valid[n]),
         "rmse": lambda n: sum(check.misfit[n].tolist()) / len(u[n]),
+        "relative_rmse": lambda n: sum(check.relative[n].tolist()) / len(u[n]),
         "pearson": lambda n: sum(min(lines) for lines in check.straightness[n].tolist()) / len(u[n]),
     }[name]
     return np.mean([each(n) for n in range(len(u))])
@@ -274,7 +277,8 @@ def drawn(draws, generator):
     """The draws above as two lines of six points, with a made-up verdict."""
     u, valid = draws
     misfit, straightness = torch.rand(7, 5, generator=generator), torch.rand(7, 5, 2, generator=generator)
-    check = Check(misfit, torch.ones(7, 5, dtype=torch.bool), valid, straightness)
+    relative = torch.rand(7, 5, generator=generator)
+    check = Check(misfit, torch.ones(7, 5, dtype=torch.bool), valid, straightness, relative)
     return Drawn(torch.arange(7), u.unflatten(-1, (2, 6)), torch.zeros(7, 1, 6), check)
 
 
@@ -340,6 +344,7 @@ def test_measures_of_vectors_are_those_of_numpy(vector_problem, generator):
         "score": 0,
         "valid": np.mean(misfit < 0.5),
         "rmse": np.mean(misfit),
+        "relative_rmse": np.mean(misfit) / problem.spread[0],
     }
     assert found == pytest.approx(expected, rel=1e-5)
 

@@ -3,11 +3,18 @@ import torch
 from torchmetrics import MetricCollection
 
 from cvae import CVAE
-from cvae.models import Tempered, Training
+from cvae.losses import Objective, YTerm, huber
+from cvae.models import Evaluation, Tempered, Training
 from cvae.models.checkpoints import KEY, CheckpointError
-from cvae.networks import Gaussian, GaussianLatent, Reconstruction
+from cvae.networks import Gaussian, GaussianLatent, ParametersHead, Reconstruction, dense
 from cvae.runs.settle import settle
 from cvae.runs.train import build
+
+#: of a batch, as config
+BATCH_DIVERGENCES = [
+    {"_target_": "cvae.networks.MMD", "weight": 10.0, "kl": 0.5},
+    {"_target_": "cvae.networks.SlicedWasserstein", "weight": 10.0},
+]
 
 
 def generator(seed=0):
@@ -200,6 +207,24 @@ def test_training_goes_on_from_a_checkpoint(trainer, data, trained, make):
     assert run.global_step == 6
 
 
+@pytest.mark.parametrize("noise", ["StandardNormal", "StandardUniform", "StandardStudentT"])
+@pytest.mark.parametrize("divergence", [{"_target_": "cvae.networks.KL"}, *BATCH_DIVERGENCES])
+def test_a_model_of_any_latent_learns_and_comes_back(noise, divergence, trainer, data, make, config, tmp_path):
+    config["model"]["latent"] = {
+        "_target_": "cvae.networks.LatentOptions",
+        "noise": {"_target_": f"cvae.networks.{noise}", "_partial_": True},
+        "divergence": divergence,
+    }
+    model, before = make(config), make(config)
+    run = trainer()
+    run.fit(model, datamodule=data)
+    assert all(value.isfinite() for value in run.callback_metrics.values())
+    changed = [not torch.equal(*both) for both in zip(model.parameters(), before.parameters(), strict=True)]
+    assert all(changed)
+    y = data.splits.test.y
+    assert torch.equal(CVAE.load(tmp_path / "model.ckpt").draw(y, 7, generator()), model.draw(y, 7, generator()))
+
+
 def test_a_training_that_goes_on_keeps_the_scales_of_its_checkpoint(trainer, data, trained, make):
     model, path = trained
     data.splits.train.y.mul_(3)
@@ -331,3 +356,51 @@ def test_a_task_without_f_has_no_y_term_and_no_check(data, config):
     with pytest.raises(ValueError, match="has no forward operator, so its draws cannot be checked or refined"):
         _ = model.problem
     assert set(model.loss(data.splits.test)) == {"loss", "x_term", "kl"}
+
+
+# --- built from classes
+
+
+def plain_parts(data, head=None):
+    network = dense(data.task.x_shape, data.task.y_shape, 2, [8], True, head or ParametersHead(data.task.space))
+    objective = Objective(huber(0.2), beta=1e-3, wx=1.0, wy=0.1, y_term=YTerm(scale=0.05))
+    return {
+        "network": network,
+        "objective": objective,
+        "task": data.task,
+        "training": Training(lambda weights: torch.optim.Adam(weights, lr=0.01)),
+    }
+
+
+def test_a_model_built_from_classes_is_saved_by_lightning_and_loaded_alone(trainer, data, tmp_path):
+    model = CVAE(**plain_parts(data), evaluation=Evaluation(draws=7, point_set="sobol"))
+    run = trainer()
+    run.fit(model, datamodule=data)
+    run.save_checkpoint(tmp_path / "mine.ckpt")
+    torch.load(tmp_path / "mine.ckpt", weights_only=True)
+    loaded = CVAE.load(tmp_path / "mine.ckpt")
+    y = data.splits.test.y
+    first, second = (each.draw(y, 5, torch.Generator().manual_seed(0)) for each in (model.eval(), loaded))
+    assert torch.equal(first, second)
+    batch = data.splits.validation
+    torch.manual_seed(0)
+    expected = model.loss(batch)["loss"]
+    torch.manual_seed(0)
+    assert torch.equal(loaded.loss(batch)["loss"], expected)
+    assert loaded.evaluation == model.evaluation
+    assert loaded.config == model.config
+
+
+class OwnHead(ParametersHead):
+    """A head that nothing records."""
+
+
+def test_a_model_with_a_part_that_is_not_recorded_says_how_to_keep_it(trainer, data, tmp_path):
+    model = CVAE(**plain_parts(data, OwnHead(data.task.space)))
+    run = trainer()
+    with pytest.warns(UserWarning, match=r"no config of this CVAE is known.*decorate your own with cvae\.recording"):
+        run.fit(model, datamodule=data)
+    with pytest.raises(CheckpointError, match=r"holds no config.*decorate your own with cvae\.recording\.recorded"):
+        CVAE.load(tmp_path / "model.ckpt")
+    # with a config of one's own
+    assert CVAE(**plain_parts(data, OwnHead(data.task.space)), config={"note": 1}).config == {"note": 1}

@@ -16,20 +16,19 @@ class Regressor(Generative):
 
     terms = ("loss", "distance")
 
-    def __init__(self, *args, **parts):
-        super().__init__(*args, **parts)
-        self.mean = nn.Linear(1, 2)
+    def __init__(self, task, **parts):
+        super().__init__(nn.Linear(1, 2), None, task, **parts)
         self.log_std = nn.Parameter(torch.zeros(2))
 
     def loss(self, batch, progress=None):
-        residual = (batch.x - self.mean(batch.y)) / self.log_std.exp()
-        distance = (batch.x - self.mean(batch.y)).square().sum(1)
+        residual = (batch.x - self.network(batch.y)) / self.log_std.exp()
+        distance = (batch.x - self.network(batch.y)).square().sum(1)
         return {"loss": (0.5 * residual.square() + self.log_std).sum(1), "distance": distance}
 
     @torch.no_grad()
     def draw(self, y, draws, generator):
         noise = torch.randn(len(y), draws, 2, generator=generator)
-        return self.mean(y).unsqueeze(1) + self.log_std.exp() * noise
+        return self.network(y).unsqueeze(1) + self.log_std.exp() * noise
 
 
 class Reordered(Regressor):
@@ -64,7 +63,9 @@ def test_a_model_that_gives_loss_and_draw_alone_is_trained_measured_and_kept(vec
     found = measures(run)
     assert found["val/loss"] < before - 0.5
     assert Regressor.measured() == {"train/loss", "train/distance", "val/loss", "val/distance", "train/lr"}
-    expected = {f"val/{name}" for name in ("score", "coverage", "envelope", "valid", "rmse", "coverage_ratio")}
+    expected = {
+        f"val/{name}" for name in ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "coverage_ratio")
+    }
     assert Regressor.measured() | expected <= set(found)
     assert 0 < found["val/valid"] < 1
     run.test(model, datamodule=vectors, verbose=False)
@@ -202,7 +203,7 @@ def test_evaluation_measures_the_same_draws_every_time(trainer, data, trained):
         run = trainer()
         torch.manual_seed(seed)
         run.validate(model, datamodule=data, verbose=False)
-        names = ("score", "coverage", "envelope", "valid", "rmse", "pearson")
+        names = ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "pearson")
         found.append([run.callback_metrics[f"val/{name}"].item() for name in names])
     assert found[0] == found[1]
 

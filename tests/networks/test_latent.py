@@ -5,7 +5,7 @@ from scipy import stats
 from torch import distributions
 
 from cvae.networks import ConditionedNormal, EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
-from cvae.networks.latent import gaussian, mutual_information, normal_icdf
+from cvae.networks.posteriors import gaussian, mutual_information, normal_icdf
 
 
 def random_gaussian(generator, batch=5, dim=3):

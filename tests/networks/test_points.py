@@ -5,10 +5,16 @@ import torch
 from torch import distributions
 
 from cvae.errors import UserError
+from cvae.losses import Objective, gaussian
 from cvae.networks import (
+    MMD,
+    BatchDivergence,
     Gaussian,
+    LatentOptions,
     LearnedMixture,
     NoisyCVAE,
+    Prior,
+    SlicedWasserstein,
     StandardNormal,
     StandardScaler,
     ValuesHead,
@@ -43,12 +49,29 @@ def test_draws_scatter_around_the_decoder_by_the_noise() -> None:
     u = torch.rand(1, 20_000, found.noise_dim)
     u[..., : found.prior.noise_dim] = 0.3
     spread = found.draw(torch.empty(1, 0), u).std(1)[0]
-    torch.testing.assert_close(spread, found.log_noise.exp(), rtol=0.03, atol=0)
+    torch.testing.assert_close(spread, found.log_noise(torch.empty(1, 0)).exp(), rtol=0.03, atol=0)
 
 
 def test_noise_is_in_the_units_of_x() -> None:
     found = network()
-    torch.testing.assert_close(found.log_noise, -1 + found.x_scaler.scale.log())
+    torch.testing.assert_close(found.log_noise(torch.empty(1, 0)), -1 + found.x_scaler.scale.log())
+
+
+def test_noise_may_depend_on_the_condition() -> None:
+    found = points((3,), (2,), 2, [8], 1, ValuesHead((3,)), noise_sees_y=True)
+    assert found.slopes is not None
+    torch.nn.init.normal_(found.slopes)
+    y = torch.tensor([[0.0, 0.5], [-1.0, 2.0]])
+    u = torch.rand(2, 20_000, found.noise_dim)
+    u[..., : found.prior.noise_dim] = 0.3
+    expected = (-1 + y.asinh() @ found.slopes).exp()
+    torch.testing.assert_close(found.draw(y, u).std(1), expected, rtol=0.03, atol=0)
+    # the likelihood is that of the same normal distributions
+    x = torch.randn(2, 3)
+    reconstruction = found.reconstruct(x, y)
+    cost = Objective(gaussian(), 1.0, 1.0, 0.0, reduction="sum").x_cost(reconstruction, x)
+    density = torch.distributions.Normal(reconstruction.x[:, 0], expected).log_prob(x).sum(1)
+    torch.testing.assert_close(cost[:, 0], -density)
 
 
 def test_reconstruction_holds_the_noise_and_one_sample() -> None:
@@ -69,6 +92,21 @@ def test_sizes_below_one_are_refused(entry: str, size: int) -> None:
     sizes = {"latent_dim": 2, "components": 4} | {entry: size}
     with pytest.raises(UserError, match=rf"model\.{entry} is 0"):
         points([3], [0], hidden=[16], head=ValuesHead([3]), **sizes)
+
+
+@pytest.mark.parametrize("kind", [MMD, SlicedWasserstein])
+def test_a_learned_mixture_needs_a_kl_that_teaches_its_weights(kind: type[BatchDivergence]) -> None:
+    def trained(components: int, kl: float) -> Prior:
+        latent = LatentOptions(divergence=kind(weight=1.0, kl=kl))
+        found = points([3], [0], 2, hidden=[16], components=components, head=ValuesHead([3]), latent=latent)
+        reconstruction = found.reconstruct(torch.randn(20, 3), torch.empty(20, 0))
+        reconstruction.latent.bound(torch.zeros(20, 1), 1.0).total.sum().backward()
+        return found.prior
+
+    with pytest.raises(UserError, match=r"model\.components is 4, .*divergence\.kl is 0; set model\.components=1, or"):
+        trained(4, kl=0.0)
+    assert (trained(4, kl=0.1).logits.grad != 0).any()
+    assert isinstance(trained(1, kl=0.0), StandardNormal)
 
 
 def mixture_of_torch(prior: LearnedMixture) -> distributions.MixtureSameFamily:

@@ -9,7 +9,7 @@ from cvae.runs.continuation import KEY
 @pytest.fixture
 def whole(tmp_path):
     path = tmp_path / "last.ckpt"
-    torch.save({KEY: {}, "global_step": 3, "optimizer_states": [], "loops": {}}, path)
+    torch.save({KEY: {}, "epoch": 1, "global_step": 3, "optimizer_states": [], "lr_schedulers": [], "loops": {}}, path)
     return path
 
 

@@ -175,8 +175,8 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
         ("data.source.train=0", "data.source.train is 0; it must be at least 1."),
         ("data.evaluation.validation=0", "data.evaluation.validation is 0; it must be at least 1."),
         ("callbacks.figures.every_epochs=0", "callbacks.figures has every_epochs=0 and conditions=4; both must be at"),
-        ("callbacks.collapse.least_kl=0", "callbacks.collapse has least_kl=0 and patience=2; they must be above 0"),
-        ("callbacks.checkpoint.mode=up", "`mode` can be m"),
+        ("callbacks.collapse.least_kl=0", "callbacks.collapse has least_kl=0, patience=2 and least_steps=1000; they"),
+        ("callbacks.checkpoint.mode=up", "callbacks.checkpoint: `mode` can be m"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_is_written_or_started(

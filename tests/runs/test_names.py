@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from torch.distributed import TCPStore
 
+from cvae.runs.folder import Start, mark_running
 from cvae.runs.names import run_name, shared_name
 
 
@@ -47,9 +50,49 @@ def test_a_name_is_fit_for_a_folder(overrides: list[str]) -> None:
     assert run_name([*overrides[:-1], overrides[-1] + "/"]) != name
 
 
-def test_a_long_name_starts_with_the_groups() -> None:
-    name = run_name([*(f"data.source.number{n}={n}" for n in range(20)), "seed=1", "model=deep"])
-    assert name.startswith("model=deep,seed=1,number0=0,")
+def test_a_key_is_cut_to_its_end_where_that_tells_it_apart() -> None:
+    assert run_name(["optimizer.lr=0.1", "+model/head=values"]) == "head=values,lr=0.1"
+    assert run_name(["optimizer.lr=0.1", "scheduler.lr=2"]) == "optimizer.lr=0.1,scheduler.lr=2"
+
+
+def test_names_of_one_sweep_are_cut_alike_whatever_their_length() -> None:
+    words = [f"data.source.number{n}=1" for n in range(6)]
+    names = [run_name([*words, f"model.latent_dim={value}"]) for value in (3, "9" * 60)]
+    assert all(name.startswith("number0=1,number1=1,number2=1,") and ",latent_dim=" in name for name in names)
+
+
+def test_what_all_jobs_share_is_left_out() -> None:
+    words = ["model=deep", "seed=1", "trainer.max_epochs=2"]
+    assert run_name(words, ["trainer.max_epochs"]) == "model=deep,seed=1"
+    assert run_name(words, ["model", "seed", "trainer.max_epochs"]) == "model=deep,seed=1,max_epochs=2"
+
+
+def begin(sweep_dir: Path, name: str, overrides: list[str]) -> None:
+    mark_running(sweep_dir / name, Start("hash"), {}, overrides)
+
+
+def test_a_job_that_has_begun_keeps_its_folder_when_the_sweep_grows(tmp_path: Path) -> None:
+    begin(tmp_path, "loss=mse", ["seed=1", "loss=mse"])
+    # seed had one value first, and has two now
+    assert run_name(["loss=mse", "seed=1"], [], str(tmp_path)) == "loss=mse"
+    assert run_name(["loss=mse", "seed=2"], [], str(tmp_path)) == "loss=mse,seed=2"
+
+
+def test_a_job_gets_no_folder_of_a_job_with_another_shared_override(tmp_path: Path) -> None:
+    begin(tmp_path, "seed=1", ["seed=1", "trainer.max_epochs=2"])
+    other = run_name(["seed=1", "trainer.max_epochs=4"], ["trainer.max_epochs"], str(tmp_path))
+    assert re.fullmatch("seed=1-[0-9a-f]{8}", other)
+    begin(tmp_path, other, ["trainer.max_epochs=4", "seed=1"])
+    for epochs, name in ((2, "seed=1"), (4, other)):
+        assert run_name(["seed=1", f"trainer.max_epochs={epochs}"], ["trainer.max_epochs"], str(tmp_path)) == name
+
+
+def test_a_damaged_record_stops_its_own_job_alone(tmp_path: Path) -> None:
+    begin(tmp_path, "seed=1", ["seed=1"])
+    (tmp_path / "seed=1" / "result.json").write_text("{")
+    # where the launch says that the record cannot be read
+    assert run_name(["seed=1"], [], str(tmp_path)) == "seed=1"
+    assert run_name(["seed=2"], [], str(tmp_path)) == "seed=2"
 
 
 def test_a_process_that_is_alone_keeps_its_name() -> None:

@@ -154,7 +154,7 @@ def test_shipped_configs_pass(shipped: Shipped, overrides: list[str]) -> None:
         ("+callbacks.last.filname=a",
          "callbacks.last.filname is no option of lightning.pytorch.callbacks.ModelCheckpoint "
          "(did you mean filename?); it has: dirpath, filename"),
-        ("logger.tensorboard.name=[a]", "logger.tensorboard.name is ['a']; it must be text or null."),
+        ("logger.csv.name=[a]", "logger.csv.name is ['a']; it must be text or null."),
         ("data.source.train=1.5", "data.source.train is 1.5; it must be a whole number."),
         ("data.gates.rmse=a", "data.gates.rmse is 'a'; it must be a number."),
         ("~loss.beta", "loss.beta must be set: cvae.losses.Objective has no default for it."),
@@ -298,8 +298,9 @@ def test_tuples_with_names_are_checked_as_classes() -> None:
     assert refusal(target(Splits, train="a")) == "model.train is 'a'; it must be a whole number."
 
 
-def test_annotations_for_type_checkers_only_leave_the_names_to_check() -> None:
-    check_options(target(unchecked, unknown=1, width="a"))
+def test_annotations_for_type_checkers_only_leave_the_others_to_check() -> None:
+    check_options(target(unchecked, unknown=1, width=3))
+    assert refusal(target(unchecked, unknown=1, width="a")) == "model.width is 'a'; it must be a whole number."
     assert "(did you mean width?)" in refusal(target(unchecked, unknown=1, widht=1))
 
 

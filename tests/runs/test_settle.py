@@ -11,7 +11,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import TensorDataset
 
+from cvae.config import config_folder
 from cvae.data import simulate
 from cvae.errors import UserError, user_message
 from cvae.inversion import gradient_alignment, has_isolated_solutions
@@ -283,6 +285,50 @@ def test_the_measure_that_epochs_are_compared_by_follows_from_the_problem(
     assert metric in settled(*overrides, small=()).callbacks.progress.measures
 
 
+# --- which class of model a config means
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["experiment=swiss_roll", "loss=mse"],
+            r"model is cvae\.networks\.energy .* such as model=dense; an energy needs",
+        ),
+        (["experiment=swiss_roll", "model=points"], r"contrastive divergence needs an energy, model=energy"),
+        (["model=dense", "loss=contrastive_divergence"], r"contrastive divergence needs an energy, model=energy"),
+        (["loss=contrastive_divergence"], r"contrastive divergence needs an energy, model=energy"),
+        (["model=energy", "loss=contrastive_divergence"], r"x of shape \[2, 50\] and y of shape \[1, 50\]; choose"),
+        (["experiment=swiss_roll", "data=gaussian_mixture"], r"x of shape \[3\] and y of shape \[0\]; choose"),
+        (["experiment=swiss_roll", "compile=true"], r"compile is true, but an energy model has nothing to compile"),
+        (["experiment=swiss_roll", "evaluation.steps=null"], r"evaluation\.steps is not set; .*evaluation\.steps=1000"),
+        (["experiment=swiss_roll", "~evaluation.step_size"], r"evaluation\.step_size is not set"),
+        (
+            ["experiment=swiss_roll", "loss.chains=100"],
+            r"loss\.chains is 100; it must be at least data\.batch_size, 256",
+        ),
+        (
+            ["experiment=swiss_roll", "trainer.devices=2"],
+            r"trainer\.devices is 2, but an energy model is trained by one",
+        ),
+        (["experiment=swiss_roll", "trainer=ddp_cpu"], r"trainer\.devices is 2, but an energy model is trained by one"),
+        (["+evaluation.steps=10"], r"evaluation\.steps is 10, but only an energy model draws in steps"),
+    ],
+)
+def test_what_does_not_go_with_the_kind_of_model_is_refused(
+    shipped: Shipped, overrides: list[str], message: str
+) -> None:
+    small = ("~callbacks.progress",) if "experiment=swiss_roll" in overrides else ()
+    with pytest.raises(UserError, match=message):
+        settle(shipped(*overrides, small=small))
+
+
+def test_a_vae_can_learn_the_swiss_roll_too(settled: Shipped) -> None:
+    words = ["data=swiss_roll", "model=points", "loss=elbo", "loss.likelihood._target_=cvae.losses.gaussian"]
+    cfg = settled(*words, small=())
+    assert (cfg.model.x_shape, cfg.optimized_metric, cfg.optimized_mode) == ([2], "val/mmd", "min")
+
+
 # --- the identity of a run
 
 
@@ -321,6 +367,46 @@ def test_a_settled_config_is_a_config_of_hydra(settled: Shipped, tmp_path: Path,
 
 
 # --- files
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gate"),
+    [
+        (["data=product"], 0.048),
+        (["data=lines", "data.forward=['100*x0*x1']"], 4.8),
+        # 5 % of the root mean square of sin + cos
+        (["data=sine_wave"], 0.05),
+    ],
+)
+def test_an_automatic_gate_is_a_share_of_the_spread_of_y(settled: Shipped, overrides: list[str], gate: float) -> None:
+    cfg = settled(*overrides, "data.gates.rmse=auto")
+    assert cfg.data.gates.rmse == pytest.approx(gate, rel=0.05)
+    assert settle(cfg) == cfg
+
+
+def test_an_automatic_gate_of_files_follows_their_y(
+    settled: Shipped, problem: MakeProblem, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = simulate(problem(), 60, torch.Generator().manual_seed(0))
+    y = 10 * y
+    torch.save(TensorDataset(x, y), tmp_path / "train.pt")
+    words = ["data=lines_file", f"data.source.train={tmp_path}/train.pt", "data.source.trust_y=true"]
+    with caplog.at_level(logging.INFO, logger="cvae.runs.gates"):
+        cfg = settled(*words, "data.forward=['x0*x1']", "data.gates.rmse=auto", small=())
+    spread = ((y - y.mean(0)) ** 2).mean().sqrt().item()
+    assert cfg.data.gates.rmse == pytest.approx(0.3 * spread, rel=0.06)
+    assert f"y spreads by {spread:.3g}, of which the gate is 30 %" in caplog.text
+    assert "train.pt" in caplog.text
+
+
+def test_gate_and_spread_are_said_once_and_a_gate_without_meaning_is_warned_of(
+    shipped: Shipped, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="cvae.runs.gates"):
+        cfg = settle(shipped("data=lines", "data.forward=['0.05*x0*x1']"))
+        settle(cfg)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "gates.rmse is 0.05, 62" in caplog.records[1].getMessage()
 
 
 def test_files_of_separate_solutions_are_settled_by_their_problem(
@@ -386,6 +472,9 @@ def test_the_recipe_looks_at_the_lines_that_a_file_shows(
         ("trainer.precision=31", "trainer.precision is 31; it must be one of 64, 32, 16,"),
         ("trainer.max_epochs=abc", "trainer.max_epochs is 'abc'; it must be a whole number or null."),
         ("trainer.max_epochs=1.5", "trainer.max_epochs is 1.5; it must be a whole number or null."),
+        ("callbacks=early_stopping callbacks.stop.patience=-1", "callbacks.stop.patience is -1; it must be at least 0"),
+        ("callbacks=early_stopping callbacks.stop.monitor=val/nope", "callbacks.stop.monitor is 'val/nope', which is "),
+        ("logger=wandb logger.wandb.offline=a", "logger.wandb.offline is 'a'; it must be true or false."),
         ("trainer.max_epochs=-2", "trainer.max_epochs is -2; it must be at least -1."),
         ("trainer.max_epochs=-1", "trainer.max_epochs is -1, a training without an end; set it, or +trainer.max_steps"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val is -1; it must be at least 0."),
@@ -441,3 +530,62 @@ def test_a_mistake_is_named_with_its_value_and_the_remedy(shipped: Shipped, over
 def test_other_words_of_the_recipe_are_refused(settled: Shipped, name: str, word: str) -> None:
     with pytest.raises(UserError, match=rf"recipe.{name} is .*; it must be auto, true or false"):
         settled(f"recipe.{name}={word}")
+
+
+# --- the latent
+
+
+@pytest.mark.parametrize(
+    ("overrides", "noise", "divergence"),
+    [
+        (["model/latent=mmd"], None, "MMD"),
+        (["model/latent=[student_t,mmd]", "model.latent.noise.degrees=3"], "StandardStudentT", "MMD"),
+        (["model=deep", "model/latent=uniform"], "StandardUniform", None),
+        (["data=two_birds", "model=dense", "model/latent=[uniform,kl]"], "StandardUniform", "KL"),
+    ],
+)
+def test_any_noise_meets_any_divergence(
+    settled: Shipped, overrides: list[str], noise: str | None, divergence: str | None
+) -> None:
+    latent = settled(*overrides).model.latent
+    for part, name in (("noise", noise), ("divergence", divergence)):
+        found = latent.get(part)
+        assert (found and found._target_) == (name and f"cvae.networks.{name}")
+
+
+@pytest.mark.parametrize("overrides", [[BIRDS], ["model=mixture"], ["experiment=starter"]])
+def test_a_model_with_a_latent_of_its_own_takes_no_other(settled: Shipped, overrides: list[str]) -> None:
+    with pytest.raises(
+        UserError, match=r"model\.latent is set, but cvae\.networks\.\w+ has a latent of its own;.*=dense"
+    ):
+        settled(*overrides, "model/latent=mmd")
+
+
+def test_an_unknown_entry_of_the_latent_is_refused(settled: Shipped) -> None:
+    with pytest.raises(UserError, match=r"model\.latent\.noise\.degree is no option"):
+        settled("model=dense", "model/latent=student_t", "+model.latent.noise.degree=3")
+    with pytest.raises(
+        UserError, match=r"model\.latent\.divergence\.weight is no option of cvae\.networks\.KL; it has: none"
+    ):
+        settled("model=dense", "model/latent=kl", "+model.latent.divergence.weight=3")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("[mmd,sliced_wasserstein]", "2 members for the divergence: mmd, sliced_wasserstein; choose one"),
+        ("[mmd,kl]", "2 members for the divergence: mmd, kl;"),
+        ("[kl,student_t,mmd]", "2 members for the divergence: kl, mmd;"),
+        ("[student_t,uniform]", "2 members for the noise: student_t, uniform;"),
+    ],
+)
+def test_two_members_of_one_kind_are_refused(shipped: Shipped, chosen: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"model/latent names {message}"):
+        settle(shipped("model=dense", f"model/latent={chosen}"))
+
+
+def test_every_member_of_the_latent_tells_its_kind() -> None:
+    for path in (config_folder() / "model" / "latent").iterdir():
+        member = OmegaConf.load(path)
+        assert list(member.members) == [path.stem]
+        assert member.members[path.stem] in member

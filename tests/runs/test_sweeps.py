@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def test_a_failure_in_a_folder_that_holds_something_else_is_raised(tmp_path: Pat
 
 
 def hydra_config(folder: Path) -> Any:
-    return OmegaConf.create({"hydra": {"run": {"dir": str(folder)}, "sweep": {"dir": str(folder)}}})
+    overrides = {"hydra": [], "task": ["model=dense,deep", "loss=mse", "seed=range(2)", "+data.prior=[1,2]"]}
+    entries = {"run": {"dir": str(folder)}, "sweep": {"dir": str(folder)}, "overrides": overrides}
+    return OmegaConf.create({"hydra": entries})
 
 
 def record(folder: Path, **entries: Any) -> None:
@@ -64,6 +67,26 @@ def test_a_sweep_ends_with_a_table_and_a_status(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit, match="1 of 2 jobs failed; re-run the same command"):
         SweepReport().on_multirun_end(hydra_config(tmp_path))
     assert "failed: boom" in capsys.readouterr().out
+
+
+def test_the_silence_of_a_first_import_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.delitem(sys.modules, "lightning", raising=False)
+    SweepReport().on_job_start(OmegaConf.create())
+    monkeypatch.setitem(sys.modules, "lightning", sys)
+    SweepReport().on_job_start(OmegaConf.create())
+    assert caplog.text.count("importing PyTorch and Lightning") == 1
+
+
+def test_jobs_are_told_what_they_share(tmp_path: Path) -> None:
+    config = hydra_config(tmp_path)
+    OmegaConf.set_readonly(config, True)
+    SweepReport().on_multirun_start(config)
+    assert list(config.hydra.overrides.hydra) == [
+        'hydra.job.config.override_dirname.exclude_keys=["loss", "data.prior"]'
+    ]
 
 
 @pytest.mark.parametrize("hook", ["on_run_start", "on_multirun_start"])

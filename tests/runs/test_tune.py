@@ -35,6 +35,8 @@ SEARCHES = {
     "digits": "experiment=digits",
     "mixture": "experiment=mixture",
     "light_curves": "experiment=light_curves",
+    "sea_temperature": "experiment=sea_temperature",
+    "swiss_roll": "experiment=swiss_roll",
 }
 PRESENT = {
     "default": {"model": "dense", "optimizer.lr": 3e-3, "loss.wy": 2e-3},
@@ -43,6 +45,8 @@ PRESENT = {
     "digits": {"model": "dense_image", "optimizer.lr": 1e-3, "model.latent_dim": 16},
     "mixture": {"model.components": 16, "optimizer.lr": 2e-3, "data.batch_size": 512},
     "light_curves": {"optimizer.lr": 4e-3, "loss.wx": 150.0},
+    "sea_temperature": {"model.latent_dim": 6, "data.year_noise": 3.0},
+    "swiss_roll": {"optimizer.lr": 2e-3, "loss.restarts": 1e-2, "loss.decay": 1e-3},
 }
 TINY = [
     "data.source.train=64", "data.source.validation=16", "data.evaluation.validation=4",

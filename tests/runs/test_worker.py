@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from cvae.runs import worker
-from cvae.runs.launch import STARTER
+from cvae.runs.launch import LEVEL, STARTER
 
 
 class EndedError(Exception):
@@ -53,3 +55,14 @@ def test_a_process_goes_on_while_both_are_there(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StopIteration):
         worker.end_with_starter(parent=os.getppid(), every_s=0.25)
     assert waited == [0.25] * 3
+
+
+def test_a_process_is_as_quiet_as_the_one_that_started_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    levels = {name: logging.getLogger(name).level for name in ("cvae", "lightning.pytorch", "lightning.fabric")}
+    monkeypatch.setenv(LEVEL, str(logging.WARNING))
+    try:
+        worker.set_up_logging(tmp_path)
+        assert not logging.getLogger("cvae.runs.train").isEnabledFor(logging.INFO)
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

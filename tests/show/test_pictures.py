@@ -66,26 +66,27 @@ def images(folder):
 def test_pictures_are_drawn_every_few_epochs_and_after_the_last(tmp_path, fit, lines, every, epochs, steps):
     # two steps per epoch
     fit(lines, SolutionFigures(every, conditions=1), epochs=epochs, logger=board(tmp_path, "board"))
-    assert images(tmp_path / "board") == {"solutions": steps, "latent": steps}
+    assert images(tmp_path / "board") == {"4 solutions/0": steps, "5 latent": steps}
 
 
 @pytest.mark.parametrize("categorical", [False, True])
 def test_vectors_have_a_picture_for_each_condition(tmp_path, fit, vectors, categorical):
     fit(vectors, SolutionFigures(1, conditions=2), epochs=1, logger=board(tmp_path, "board"), categorical=categorical)
-    assert images(tmp_path / "board") == {name: [2] for name in ("forward", "solutions_0", "solutions_1", "latent")}
+    names = ("4 solutions/0", "4 solutions/1", "5 forward", "6 latent")
+    assert images(tmp_path / "board") == {name: [2] for name in names}
 
 
 def test_pictures_are_files_in_the_folder_of_the_run(tmp_path, fit, lines):
     fit(lines, SolutionFigures(1), epochs=1, logger=CSVLogger(tmp_path, name="", version="csv"))
     assert not list(tmp_path.rglob("events.out*"))
     files = sorted((tmp_path / "figures").iterdir())
-    assert [path.name for path in files] == ["latent.png", "solutions.png"]
+    assert [path.name for path in files] == ["latent.png", *(f"solutions_{row}.png" for row in range(3))]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
 
 
 def test_more_conditions_than_there_are_is_all_of_them(tmp_path, fit, lines):
     fit(lines, SolutionFigures(1, conditions=99), epochs=1, logger=board(tmp_path, "board"))
-    assert images(tmp_path / "board")["solutions"] == [2]
+    assert images(tmp_path / "board")["4 solutions/2"] == [2]
 
 
 def test_pictures_do_not_change_the_training(tmp_path, fit, lines):

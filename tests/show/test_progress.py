@@ -36,6 +36,18 @@ def test_a_terminal_shows_the_epochs_and_the_newest_measures(
     assert f"train/loss={loss:.3g}, val/score=" in shown[-1]
 
 
-def test_a_file_has_no_bar(shipped: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(shipped("trainer.max_epochs=1", small=SMALL_WITH_BAR), tmp_path / "run")
+def test_a_file_has_lines_and_no_bar(
+    shipped: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cvae.show.progress.QUIET_S", 0.0)
+    with caplog.at_level("INFO"):
+        run(shipped("trainer.max_epochs=2", small=SMALL_WITH_BAR), tmp_path / "run")
     assert "Epoch" not in capsys.readouterr().out
+    told = [message for message in caplog.messages if message.startswith("epoch ")]
+    assert [message[:12] for message in told] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert ", train/loss 0." in told[1]
+    assert ", val/score 0" in told[1]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from cvae.generation import Solutions, Stage
 from cvae.metrics import Check
-from cvae.show.tables import print_scores, print_solutions, print_stages, print_table
-from cvae.tasks import Problem
+from cvae.show.tables import example, print_scores, print_solutions, print_stages, print_summary, print_table
+from cvae.tasks import Digits, GaussianMixture, GenerationTask, Problem, Task, line_problem
+from cvae.tasks.digits import digits_of
 
 
 def test_cells_are_readable_and_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +34,7 @@ def test_solutions_by_condition(kind: str, request: pytest.FixtureRequest, capsy
     problem = make()
     x = problem.space.decode(problem.space.sample(24, torch.Generator().manual_seed(0))).unflatten(0, (12, 2))
     check = problem.check(x, problem.forward(x[:, 0]))
-    print_solutions(check)
+    print_solutions(check, 0.05)
     shown = capsys.readouterr().out
     assert f"{int(check.valid.sum())} of 24" in shown
     assert ("straightness" in shown) == (kind == "problem")
@@ -39,9 +43,16 @@ def test_solutions_by_condition(kind: str, request: pytest.FixtureRequest, capsy
 
 
 def test_it_is_told_when_nothing_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    none = torch.zeros(1, 3, dtype=torch.bool)
-    print_solutions(Check(torch.tensor([[0.5, 0.25, 1.0]]), ~none, none))
-    assert "no draw is valid, the smallest misfit is 0.25" in capsys.readouterr().out
+    none = torch.zeros(2, 3, dtype=torch.bool)
+    valid = torch.tensor([[False] * 3, [True] * 3])
+    misfit = torch.tensor([[0.5, 0.013, 1.0], [0.001, 0.002, 0.003]])
+    print_solutions(Check(misfit, ~none, valid), 0.01)
+    out = capsys.readouterr().out
+    assert "gate: misfit below 0.01" in out
+    assert "no draw is valid for 1 of 2 conditions; the smallest misfit is 0.013" in out
+    assert "the gate 0.01. If y carries noise of that size, no x can pass: make the gate the noise level" in out
+    print_solutions(Check(misfit, ~none, valid), 0.05)
+    assert "less than the gate 0.05, but those leave the range or are not straight" in capsys.readouterr().out
 
 
 def test_stages_and_what_they_cost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +75,33 @@ def test_the_last_line_of_scores_is_json(capsys: pytest.CaptureFixture[str]) -> 
     out = capsys.readouterr().out
     assert "something [in brackets]" in out
     assert json.loads(out.splitlines()[-1]) == {"score": 0.5, "rmse": None, "draws": 30}
+
+
+@pytest.mark.parametrize("kind", ["problem", "vector_problem", "digits", "points"])
+def test_a_training_ends_with_the_command_that_uses_it(
+    kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    others: dict[str, Task] = {"digits": Digits(8), "points": GaussianMixture()}
+    task = others[kind] if kind in others else request.getfixturevalue(kind)()
+    kept = tmp_path / "loss=mse,seed=1" / "best.ckpt"
+    print_summary({"val/score": 0.5}, tmp_path, str(kept), task)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("next: "))
+    _, script, *words = shlex.split(line.removeprefix("next: "))
+    assert Path(script).name == "generate.py"
+    with initialize_config_dir(str(Path(__file__).resolve().parents[2] / "conf"), version_base="1.3"):
+        cfg = compose("generate", words)
+    assert cfg.checkpoint == str(kept)
+    assert (cfg.unseen > 0) == isinstance(task, Problem)
+    if isinstance(task, GenerationTask):
+        assert cfg.condition is None  # these two need no list of numbers
+        assert len(task.conditions([] if cfg.number is None else digits_of(cfg.number))) > 0
+
+
+def test_a_run_that_kept_nothing_names_no_next_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    print_summary({}, tmp_path, None, Digits(8))
+    assert "next" not in capsys.readouterr().out
+
+
+def test_a_function_of_the_user_is_allowed_by_name() -> None:
+    problem = line_problem(50, ["falling"], [0, 1], {"_target_": "torch.square"}, {"pearson": 0.9, "rmse": 0.1})
+    assert "allow=[torch.square]" in example(problem)

@@ -20,8 +20,9 @@ def of_torch(task: GaussianMixture) -> distributions.MixtureSameFamily:
     return distributions.MixtureSameFamily(distributions.Categorical(weights), each)
 
 
-def test_density_is_that_of_torch(generator: torch.Generator) -> None:
-    task, x = GaussianMixture(), torch.randn(4, 5, 3, generator=generator)
+@pytest.mark.parametrize("dimensions", [2, 3, 20])
+def test_density_is_that_of_torch(dimensions: int, generator: torch.Generator) -> None:
+    task, x = GaussianMixture(dimensions=dimensions), torch.randn(4, 5, dimensions, generator=generator)
     torch.testing.assert_close(task.density.log_prob(x), of_torch(task).log_prob(x))
 
 
@@ -66,7 +67,7 @@ def test_same_seed_same_mixture_and_another_seed_another() -> None:
 
 
 def test_config_gives_the_same_task_and_is_plain() -> None:
-    task = GaussianMixture(5, 3.5, 7)
+    task = GaussianMixture(5, 3.5, 7, 4)
     check_config(task.config)
     again = instantiate(task.config)
     assert again == task
@@ -86,6 +87,7 @@ def test_nothing_is_given() -> None:
     [
         ({"components": 1}, r"data\.components is 1; it must be from 2 to 8"),
         ({"components": 9}, r"data\.components is 9; it must be from 2 to 8"),
+        ({"dimensions": 1}, r"data\.dimensions is 1; it must be at least 2"),
         ({"separation": 0.0}, r"data\.separation is 0\.0; it must be a positive number"),
         ({"separation": float("nan")}, r"data\.separation is nan; it must be a positive number"),
     ],
@@ -95,8 +97,9 @@ def test_bounds(entries: dict[str, Any], message: str) -> None:
         GaussianMixture(**entries)
 
 
-def test_figure_shows_density_and_draws() -> None:
-    task = GaussianMixture(components=3)
-    drawn = task.drawn(torch.arange(1), torch.randn(1, 40, 3), torch.empty(1, 0))
+@pytest.mark.parametrize("dimensions", [2, 3, 5])
+def test_figure_shows_density_and_draws(dimensions: int) -> None:
+    task = GaussianMixture(components=3, dimensions=dimensions)
+    drawn = task.drawn(torch.arange(1), torch.randn(1, 40, dimensions), torch.empty(1, 0))
     (figure,) = task.figures(drawn).values()
-    assert [axis.get_title() for axis in figure.axes] == ["true density", "draws"]
+    assert [axis.get_title() for axis in figure.axes] == ["true density, 40 points", "draws, 40 points"]

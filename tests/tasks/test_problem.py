@@ -190,10 +190,10 @@ def test_other_shapes_are_refused(problem, x, y, message):
 
 
 def test_at_indexes_every_field():
-    check = Check(*(torch.arange(6).reshape(2, 3) + 10 * n for n in range(4)))
-    assert [field.item() for field in check.at((1, 2))] == [5, 15, 25, 35]
-    assert [field.tolist() for field in check.at(0)] == [[0, 1, 2], [10, 11, 12], [20, 21, 22], [30, 31, 32]]
-    assert Check(*check[:3]).at(0).straightness is None
+    check = Check(*(torch.arange(6).reshape(2, 3) + 10 * n for n in range(5)))
+    assert [field.item() for field in check.at((1, 2))] == [5, 15, 25, 35, 45]
+    assert [field.tolist() for field in check.at(0)] == [[10 * n, 10 * n + 1, 10 * n + 2] for n in range(5)]
+    assert Check(*check[:3]).at(0)[3:] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_the_digest_tells_problems_of_vectors_apart(vector_problem):
 
 
 def test_measures_are_those_of_the_space(problem, vector_problem, generator):
-    common = {"score", "coverage", "envelope", "valid", "rmse"}
+    common = {"score", "coverage", "envelope", "valid", "rmse", "relative_rmse"}
     assert set(problem().measures()) == common | {"pearson"}
     vectors = vector_problem("x0 * x1")
     measures = vectors.measures()
@@ -393,3 +393,51 @@ def test_measures_are_those_of_the_space(problem, vector_problem, generator):
     measures.update(drawn)
     assert torch.equal(drawn.check.valid, vectors.check(x, y).valid)
     assert measures["valid"].compute() == pytest.approx(drawn.check.valid.float().mean().item())
+
+
+# --- gates and spread
+
+
+def test_relative_misfit_is_the_largest_share_of_a_spread(problem, generator):
+    two = problem("x0 * x1", "100 * x1")
+    x = two.space.decode(two.space.sample(12, generator)).unflatten(0, (3, 4))
+    y = two.forward(x[:, 0])
+    errors = (two.forward(x) - y[:, None]).double().numpy()
+    shares = np.sqrt((errors**2).mean(-1)) / np.array(two.spread)
+    check = two.check(x, y)
+    assert check.relative.numpy() == pytest.approx(shares.max(-1), rel=1e-4)
+    assert check.misfit.max() > 10 * check.relative.max()
+
+
+def test_a_condition_without_a_spread_counts_for_nothing(vector_problem):
+    check = vector_problem("x0", "0*x0").check(torch.tensor([[[0.5, 0.0]]]), torch.tensor([[0.0, 7.0]]))
+    assert check.misfit.item() == 7
+    # uniform on [-1, 1]
+    assert check.relative.item() == pytest.approx(0.5 * 3**0.5, rel=0.05)
+
+
+def test_other_gates_decide_validity_and_leave_the_rest(problem, generator):
+    made = problem()
+    sharp = made.judged_by({"rmse": 0.001, "pearson": 0.5})
+    assert (sharp.gates.rmse, sharp.gates.pearson) == (0.001, 0.5)
+    assert made.judged_by({}) == made
+    x = made.space.decode(made.space.sample(50, generator)).unsqueeze(0)
+    y = made.forward(x[:, 0])
+    wide, narrow = made.check(x, y), sharp.check(x, y)
+    assert torch.equal(wide.misfit, narrow.misfit)
+    assert narrow.valid.sum() == 1 < wide.valid.sum()
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ({"r2": 0.9}, r"gates\.r2 is 0\.9, but this problem has no such gate; it has rmse, pearson"),
+        ({"rmse": -1}, r"gates\.rmse is -1"),
+        ({"pearson": "high"}, r"gates\.pearson is 'high'; it must be a number"),
+    ],
+)
+def test_other_gates_that_make_no_sense_are_refused(problem, vector_problem, gates, message):
+    with pytest.raises(ValueError, match=message):
+        problem().judged_by(gates)
+    with pytest.raises(ValueError, match=r"pearson is 0\.5, but this problem has no such gate; it has rmse"):
+        vector_problem().judged_by({"pearson": 0.5})

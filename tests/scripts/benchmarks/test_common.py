@@ -138,7 +138,7 @@ def trainings(monkeypatch):
         return 0.5
 
     monkeypatch.setattr(launch, "train", train)
-    monkeypatch.setattr(common.CVAE, "load", lambda path: path.read_text())
+    monkeypatch.setattr(common.Generative, "load", lambda path: path.read_text())
     return done
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose
+from results import mean
 
 from cvae.runs.settle import task_of
 
@@ -68,3 +69,8 @@ def test_rows_of_the_shipped_tables_are_configs(path, composing):
     kinds = {tuple(entry.partition("=")[0] for entry in overrides): overrides for overrides in table["rows"].values()}
     for overrides in kinds.values():
         task_of(compose("train", overrides).data)
+
+
+def test_the_mean_over_seeds_leaves_out_what_one_of_them_lacks():
+    rows = [{"name": f"a (seed {n})", "plan": "plain", "valid": n, "rmse": 2 * n, "score": n or None} for n in (3, 0)]
+    assert mean("a", rows) == {"name": "a", "plan": "plain", "valid": 1.5, "rmse": 3.0}

@@ -67,3 +67,13 @@ def test_what_a_user_can_mend_is_one_message(
     assert done.err.startswith("error: ")
     assert message in done.err
     assert sorted(path.name for path in work.iterdir()) == ["bad.npy", "y.pt"]
+
+
+def test_an_energy_model_is_refused(
+    shipped: Callable[..., Any], save_checkpoint: Callable[..., Path], conditions: Path, work: Path, run_script: Run
+) -> None:
+    checkpoint = save_checkpoint(shipped("experiment=swiss_roll", small=("~callbacks.progress",)))
+    done = run_script("submit", f"checkpoint={checkpoint}", "conditions=y.pt", "out=bundle")
+    assert done.status != 0
+    assert "its loss is that of EnergyModel, but a model of the kind CVAE is needed here" in done.err
+    assert not (work / "bundle").exists()

@@ -1,4 +1,4 @@
-"""A checkpoint as training writes it, and scripts run in this process."""
+"""A checkpoint as training writes it, and commands run in this process, through their scripts."""
 
 from __future__ import annotations
 

@@ -49,6 +49,35 @@ def test_solutions_with_their_misfit_straightness_and_validity(
     assert torch.equal(torch.load(work / "again.pt", weights_only=True)["x"], drawn)
 
 
+def test_other_gates_decide_what_is_valid_refined_and_told(
+    curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
+) -> None:
+    words = [f"checkpoint={checkpoint}", "condition=y.csv", "draws=20", "gates.rmse=0.2", "gates.pearson=0.5"]
+    done = run_script("generate", *words, "out=x.npz", "picture=x.png")
+    assert done.status == 0, done.err
+    assert "gate: misfit below 0.2" in done.out
+    with np.load(work / "x.npz", allow_pickle=False) as arrays:
+        plain = dict(arrays)
+    assert plain["gate"] == np.float32(0.2)
+    assert (plain["valid"] == ((plain["straightness"] > 0.5).all(-1) & (plain["misfit"] < 0.2))).all()
+    assert ((plain["misfit"] < 0.2) & (plain["misfit"] > 0.05)).any()
+    # refined to below the gate, not further
+    done = run_script("generate", *words[:3], "gates.rmse=0.004", "generation.refine_steps=15", "out=y.npz")
+    assert done.status == 0, done.err
+    with np.load(work / "y.npz", allow_pickle=False) as arrays:
+        assert (arrays["misfit"] < 0.004).mean() > 0.9
+
+
+def test_positions_beside_a_curve_are_said(curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run) -> None:
+    table = np.stack([np.linspace(0, 1, 50), curves[0]], axis=1)
+    np.savetxt(work / "t.csv", table, delimiter=",", header="t,y", comments="")
+    done = run_script("generate", f"checkpoint={checkpoint}", "condition=t.csv", "draws=3", "out=x.npz")
+    assert done.status == 0, done.err
+    with np.load(work / "x.npz", allow_pickle=False) as arrays:
+        assert arrays["y"].shape == (1, 1, 50)
+        assert arrays["y"][0, 0] == pytest.approx(curves[0], abs=1e-6)
+
+
 def test_stages_of_generation_can_be_asked_for(
     curves: np.ndarray, checkpoint: Path, work: Path, run_script: Run
 ) -> None:
@@ -119,6 +148,7 @@ def test_a_number_may_begin_with_noughts(digits_checkpoint: Path, work: Path, ru
             "number is 1; it is for models of digits, and in place of condition",
         ),
         (["number=1", "out=x.csv"], "out is x.csv; for draws of this model it must end in .npz or .pt"),
+        (["number=1", "gates.rmse=1", "out=x.png"], "gates needs a forward operator"),
         (["unseen=2", "out=x.png"], "unseen is 2, but this model has no forward operator"),
         (["number=1", "generation=complete", "out=x.png"], "no forward operator that could check them"),
     ],
@@ -164,6 +194,10 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
             "allow is 'os.getcwd'; it must be a list",
         ),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.chunk=many"], "generation.chunk"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "+gates.r2=1"], "gates.r2 is 1, but this problem has no"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates.rmse=0"], "error: gates.rmse is 0.0; it must be p"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=null"], "gates is None; it must be a mapping"),
+        (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=0.01"], "gates is 0.01; it must be a mapping"),
     ],
 )
 def test_what_a_user_can_mend_is_one_message(
@@ -187,3 +221,15 @@ def test_a_checkpoint_that_asks_for_foreign_code_is_refused(
     assert done.status == 1
     assert "os.getcwd" in done.err
     assert not (work / "x.npz").exists()
+
+
+def test_points_of_an_energy_model(
+    shipped: Callable[..., Any], save_checkpoint: Callable[..., Path], work: Path, run_script: Run
+) -> None:
+    words = ("experiment=swiss_roll", "evaluation.steps=3")
+    checkpoint = save_checkpoint(shipped(*words, small=("~callbacks.progress",)))
+    done = run_script("generate", f"checkpoint={checkpoint}", "draws=4", "out=x.npz", "picture=x.png")
+    assert done.status == 0, done.err
+    with np.load(work / "x.npz") as found:
+        assert found["x"].shape == (1, 4, 2)
+    assert (work / "x.png").exists()

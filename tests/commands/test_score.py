@@ -17,7 +17,7 @@ from cvae.data.layout import to_challenge
 from cvae.tasks import Problem
 
 ROOT = Path(__file__).resolve().parents[2]
-KEYS = ["score", "coverage", "envelope", "valid", "rmse", "pearson", "conditions", "draws"]
+KEYS = ["score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "pearson", "conditions", "draws"]
 Run = Callable[..., Any]
 
 

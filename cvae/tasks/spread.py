@@ -1,0 +1,51 @@
+"""The spread of y: the scale to which gates and misfits are related."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cvae.seeds import Purpose, stream
+
+if TYPE_CHECKING:
+    from cvae.tasks.problem import Problem
+
+SIMULATIONS = 4_000
+#: share of the values, those farthest from the median, that tells how singular f is
+FEW = 1e-3
+
+
+@torch.no_grad()
+def prior_conditions(problem: Problem) -> Tensor:
+    """Conditions of simulations from the prior, always the same, ``(count, conditions, values)``; those that are not
+    finite are left out."""
+    theta = problem.space.sample(SIMULATIONS, stream(Purpose.SPREAD))
+    y = problem.by_condition(problem.forward(problem.space.decode(theta)))
+    return y[y.isfinite().flatten(1).all(1)]
+
+
+def spread(y: Tensor) -> Tensor:
+    """RMSE of y ``(count, conditions, values)`` against its mean over the count, ``(conditions,)``: the misfit, as a
+    root mean square, of an answer that does not look at y. Nan without any y."""
+    return (y.double() - y.double().mean(0)).square().mean((0, 2)).sqrt()
+
+
+def flat_share(y: Tensor, gate: float) -> Tensor:
+    """Share of y ``(count, conditions, values)`` that a constant at its own mean misses by less than ``gate``,
+    ``(conditions,)``."""
+    return ((y - y.mean(-1, keepdim=True)).square().mean(-1).sqrt() < gate).double().mean(0)
+
+
+def singularity(y: Tensor) -> Tensor:
+    """Share of the squared distances from the median that the thousandth of the values that is farthest from it holds,
+    ``(conditions,)``, of y ``(count, conditions, values)``.
+
+    About .01 for a function without poles, also for an exponential one; above .35 where poles decide. 0 where y
+    does not vary.
+    """
+    values = y.double().transpose(0, 1).flatten(1)
+    squares = (values - values.median(1, keepdim=True).values).square()
+    few = squares.topk(max(round(FEW * values.shape[1]), 1), dim=1).values.sum(1)
+    return (few / squares.sum(1)).nan_to_num(nan=0.0)
