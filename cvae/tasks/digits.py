@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from cvae.errors import UserError
 from cvae.metrics.records import Drawn
+from cvae.tasks.task import GenerationTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(GenerationTask):
     """Images ``(side, side)`` of one digit, grey values in [0, 1], given the digit as a one-hot vector.
 
     Args:
@@ -51,18 +51,6 @@ class Digits:
     def config(self) -> dict[str, Any]:
         """Plain data from which the same task is built again."""
         return {"_target_": "cvae.tasks.Digits", "side": self.side}
-
-    def x_scale(self, like: Tensor) -> Tensor:
-        """1, since grey values are measured as they are."""
-        return like.new_ones(1)
-
-    def measures(self) -> MetricCollection:
-        """None: all measures of digits need real ones, see :class:`cvae.data.DigitData`."""
-        return MetricCollection({})
-
-    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
-        """Draws as a record, see :meth:`cvae.tasks.Task.drawn`."""
-        return Drawn(which, x, y)
 
     def figures(self, drawn: Drawn, references: Sequence[Tensor] = ()) -> dict[str, Figure]:
         """One picture, ``draws``: a column for each condition, a row for each draw."""

@@ -16,6 +16,7 @@ from cvae.errors import UserError
 from cvae.metrics.mixtures import Outside, WeightError
 from cvae.metrics.records import Drawn
 from cvae.seeds import Purpose, stream
+from cvae.tasks.task import GenerationTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +108,7 @@ def _apart(reach: Tensor, dimensions: int, generator: torch.Generator) -> Tensor
 
 
 @dataclass(frozen=True)
-class GaussianMixture:
+class GaussianMixture(GenerationTask):
     """Points ``(dimensions,)`` of a random mixture of Gaussians, whose density is known; ``y`` is ``(0,)``, nothing.
 
     Args:
@@ -156,20 +157,12 @@ class GaussianMixture:
         own = {name: getattr(self, name) for name in ("components", "separation", "seed", "dimensions")}
         return {"_target_": "cvae.tasks.GaussianMixture"} | own
 
-    def x_scale(self, like: Tensor) -> Tensor:
-        """1: a likelihood is one of the points as they are."""
-        return like.new_ones(1)
-
     def measures(self) -> MetricCollection:
         """``weight_error`` and ``outside``, both against the true density."""
         density = self.density
         return MetricCollection(
             {"weight_error": WeightError(density.log_joint, density.weights), "outside": Outside(density.distances)}
         )
-
-    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
-        """Draws as a record, see :meth:`cvae.tasks.Task.drawn`."""
-        return Drawn(which, x, y)
 
     def figures(self, drawn: Drawn, references: Sequence[Tensor] = ()) -> dict[str, Figure]:
         """One picture, ``points``: the draws beside as many points of the true density."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 from torchmetrics.functional import spearman_corrcoef
 
 from cvae.errors import UserError
 from cvae.metrics.records import Drawn
+from cvae.tasks.task import GenerationTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class LightCurves:
+class LightCurves(GenerationTask):
     """x is log10 of the magnification at equally spaced times, y is log10 of the source radius p.
 
     Args:
@@ -55,18 +55,6 @@ class LightCurves:
         """Plain data from which the same task is built again."""
         radii = None if self.radii is None else list(self.radii)
         return {"_target_": "cvae.tasks.LightCurves", "points": self.points, "radii": radii}
-
-    def x_scale(self, like: Tensor) -> Tensor:
-        """Unit of residuals of x: 1."""
-        return torch.ones((), dtype=like.dtype, device=like.device)
-
-    def measures(self) -> MetricCollection:
-        """None: draws are compared with the curves of the data, see :class:`cvae.data.LightCurveData`."""
-        return MetricCollection({})
-
-    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
-        """Draws without a check, since no forward operator is known."""
-        return Drawn(which, x, y)
 
     def conditions(self, values: Sequence[float]) -> Tensor:
         """Conditions ``(count, 1)`` for source radii in Einstein radii.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from cvae.errors import UserError
 from cvae.metrics.records import Drawn
+from cvae.tasks.task import GenerationTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def conditions_of(years: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SeaTemperature:
+class SeaTemperature(GenerationTask):
     """x is the temperature at six stations on one day in degrees Celsius, ``(6,)``, as an anomaly or as measured; y is
     the date, ``(3,)``, see :func:`conditions_of`."""
 
@@ -50,18 +50,6 @@ class SeaTemperature:
     def config(self) -> dict[str, Any]:
         """Plain data from which the same task is built again."""
         return {"_target_": "cvae.tasks.SeaTemperature"}
-
-    def x_scale(self, like: Tensor) -> Tensor:
-        """1: residuals are in degrees."""
-        return like.new_ones(1)
-
-    def measures(self) -> MetricCollection:
-        """None: draws are compared with the days of the data, see :class:`cvae.data.SeaTemperatureData`."""
-        return MetricCollection({})
-
-    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
-        """Draws as a record, see :meth:`cvae.tasks.Task.drawn`."""
-        return Drawn(which, x, y)
 
     def figures(self, drawn: Drawn, references: Sequence[Tensor] = ()) -> dict[str, Figure]:
         """One picture, ``draws``: a panel for each date with the draws at each station."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from cvae.errors import UserError
 from cvae.metrics.records import Drawn
 from cvae.seeds import Purpose, stream
+from cvae.tasks.task import GenerationTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ PLACES = 500
 
 
 @dataclass(frozen=True)
-class SwissRoll:
+class SwissRoll(GenerationTask):
     """Points ``(2,)`` of a spiral with noise; no condition, ``y`` is ``(0,)``.
 
     The first and the last coordinate of scikit-learn's ``make_swiss_roll`` (Marsland 2009), divided by 5: as Grathwohl
@@ -79,18 +79,6 @@ class SwissRoll:
         centres, spread = torch.stack([t * t.cos(), t * t.sin()], dim=1) / UNIT, self.noise / UNIT
         squares = (x.unsqueeze(1) - centres).square().sum(-1) / (2 * spread**2)
         return (-squares).logsumexp(1) - math.log(PLACES * 2 * math.pi * spread**2)
-
-    def x_scale(self, like: Tensor) -> Tensor:
-        """1: a likelihood is one of the points as they are."""
-        return like.new_ones(1)
-
-    def measures(self) -> MetricCollection:
-        """None: draws are compared with points, which the data have."""
-        return MetricCollection({})
-
-    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
-        """Draws as a record, see :meth:`cvae.tasks.Task.drawn`."""
-        return Drawn(which, x, y)
 
     def figures(self, drawn: Drawn, references: Sequence[Tensor] = ()) -> dict[str, Figure]:
         """One picture, ``points``: the draws beside as many points of the roll."""

@@ -62,7 +62,22 @@ class Task(Protocol):
 
 @runtime_checkable
 class GenerationTask(Task, Protocol):
-    """A task without a forward operator: its draws cannot be checked, and a user names conditions by numbers."""
+    """A task without a forward operator: its draws cannot be checked, and a user names conditions by numbers.
+
+    A subclass gives shapes, config, figures and conditions. What needs real ones is measured by its data module.
+    """
+
+    def x_scale(self, like: Tensor) -> Tensor:
+        """1: residuals are measured in the units of x."""
+        return like.new_ones(1)
+
+    def measures(self) -> MetricCollection:
+        """None of the draws alone."""
+        return MetricCollection({})
+
+    def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
+        """Draws as a record without a verdict; arguments as for :meth:`Task.drawn`."""
+        return Drawn(which, x, y)
 
     def conditions(self, values: Sequence[float]) -> Tensor:
         """Conditions ``(count, *y_shape)``, one for each number, for example a class.
