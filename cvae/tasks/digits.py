@@ -56,7 +56,7 @@ class Digits(GenerationTask):
         """One picture, ``draws``: a column for each condition, a row for each draw."""
         from cvae.tasks.figures import image_figure
 
-        return {"draws": image_figure(drawn.x.transpose(0, 1), "draws, a column for each class")}
+        return {"draws": image_figure(drawn.x.transpose(0, 1), "draws, a column for each digit that was asked for")}
 
     def conditions(self, values: Sequence[float]) -> Tensor:
         """One-hot vectors ``(count, 10)`` of classes 0 to 9.
