@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -31,6 +33,35 @@ SMALL = (
     "trainer.max_epochs=1",
     "~callbacks.progress",
 )
+
+
+class Done(NamedTuple):
+    """What a script left: exit status, stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        """The rows of its Markdown, by column."""
+        lines = [line for line in self.out.splitlines() if line.startswith("| ")]
+        names, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def run_main(
+    path: Path, words: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Done:
+    """Run a script with words of a command line, in this process."""
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
+    status = 0
+    try:
+        # as the main module: Hydra looks for the configs beside that file
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return Done(status, *capsys.readouterr())
 
 
 @pytest.fixture(autouse=True)

@@ -162,6 +162,8 @@ def _fit(
         started = time.time()
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         seconds = time.time() - started
+        if trainer.should_stop:
+            log.info("a callback ended the training after epoch %d.", trainer.current_epoch)
         kept = kept_checkpoint(trainer)
         # none are new where all epochs had been done
         measures = continuation.measures | {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,16 +12,9 @@ from omegaconf import DictConfig
 from cvae.models.checkpoints import FORMAT, KEY
 from cvae.runs.settle import settle
 from cvae.runs.train import build
+from tests.conftest import Done, run_main
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Done(NamedTuple):
-    """What a script left: exit status, stdout and stderr."""
-
-    status: int
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -32,15 +22,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     """Runs ``scripts/NAME.py`` with words of a command line: ``run_script("score", "file=result.pt")``."""
 
     def run(name: str, *words: str) -> Done:
-        path = str(ROOT / "scripts" / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *words])
-        status = 0
-        try:
-            # as the main module: Hydra looks for the configs beside that file
-            runpy.run_path(path, run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Done(status, *capsys.readouterr())
+        return run_main(ROOT / "scripts" / f"{name}.py", words, monkeypatch, capsys)
 
     return run
 

@@ -22,6 +22,7 @@ from cvae.runs.compose import compose
 from cvae.runs.launch import run
 from cvae.runs.settle import settle
 from cvae.runs.train import build
+from tests.conftest import SMALL
 
 Shipped = Callable[..., DictConfig]
 PLAIN = (
@@ -58,11 +59,18 @@ def rates(folder: Path) -> list[float]:
 # --- early stopping
 
 
-def test_a_training_that_no_longer_improves_ends_with_its_pictures(shipped: Shipped, tmp_path: Path) -> None:
+def test_a_training_that_no_longer_improves_ends_with_its_pictures(
+    shipped: Shipped, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # a gate that nothing passes: no epoch is better than the first
     words = ("data.gates.rmse=1e-6", "callbacks=early_stopping", "callbacks.stop.patience=2", "trainer.max_epochs=9")
     plain = [word for word in PLAIN if not word.startswith(("callbacks.figures", "logger"))]
-    run(shipped(*plain, *words, "callbacks.figures={every_epochs: 9, conditions: 1}", small=SMALLER), tmp_path / "run")
+    with caplog.at_level("INFO"):
+        run(
+            shipped(*plain, *words, "callbacks.figures={every_epochs: 9, conditions: 1}", small=SMALLER),
+            tmp_path / "run",
+        )
+    assert "a callback ended the training after epoch 3." in caplog.messages
     assert result(tmp_path / "run")["status"] == "finished"
     assert checkpoint(tmp_path / "run")["epoch"] == 2
     board = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
@@ -87,16 +95,7 @@ def test_a_training_that_had_ended_early_is_not_resumed_to_other_weights(shipped
 
 
 #: of the shipped config, without an end that other tests set
-SMALLER = (
-    "data.source.train=64",
-    "data.source.validation=16",
-    "data.source.test=16",
-    "data.batch_size=32",
-    "data.evaluation.validation=4",
-    "data.evaluation.test=4",
-    "generation.draws=5",
-    "~callbacks.progress",
-)
+SMALLER = tuple(word for word in SMALL if not word.startswith("trainer.max_epochs"))
 
 
 def test_any_callback_of_lightning_can_be_added(shipped: Shipped, tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hydra import initialize_config_dir
+
+from tests.conftest import Done, run_main
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,21 +33,6 @@ def word(overrides: list[str]) -> str:
     return f"overrides={json.dumps(overrides)}"
 
 
-class Done(NamedTuple):
-    """What a script left: exit status, stdout and stderr."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def table(self) -> list[dict[str, str]]:
-        """The rows of its Markdown, by column."""
-        lines = [line for line in self.out.splitlines() if line.startswith("| ")]
-        names, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 @pytest.fixture
 def run_benchmark(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -59,15 +43,7 @@ def run_benchmark(
     monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
 
     def run(name: str, *words: str) -> Done:
-        path = str(ROOT / "scripts" / "benchmarks" / f"{name}.py")
-        monkeypatch.setattr(sys, "argv", [path, *words])
-        status = 0
-        try:
-            # as the main module: Hydra looks for the configs beside that file
-            runpy.run_path(path, run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Done(status, *capsys.readouterr())
+        return run_main(ROOT / "scripts" / "benchmarks" / f"{name}.py", words, monkeypatch, capsys)
 
     return run
 
