@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,19 +14,38 @@ from hydra.errors import InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 UNUSABLE = (
     "{}: cannot be used ({}). Results are written elsewhere with hydra.run.dir=... (those of a sweep with "
-    "hydra.sweep.dir=...), reference sets with CVAE_CACHE=... in the environment."
+    "hydra.sweep.dir=..., of another command with out=...), reference sets with CVAE_CACHE=... in the environment."
 )
+
+
+#: characters of the longest message: a file may hold a word of any length
+LONGEST = 4_000
+
+
+def printable(text: str) -> str:
+    """``text`` with escapes in place of characters that would steer a terminal; lines and tabs stay."""
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
+    )
 
 
 class UserError(ValueError):
     """A mistake that the user can mend; its message is shown without a stack."""
 
+    def __str__(self) -> str:
+        text = ValueError.__str__(self)
+        return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text):,} characters)")
+
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file that the user named and that is not there."""
+
+
+class DivergedError(UserError):
+    """A training whose loss or weights are no numbers any more."""
 
 
 class DiskError(OSError):
@@ -61,11 +81,17 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = str(error) if isinstance(error, OSError) else user_message(error)
+        message = user_message(error)
+        if message is None and isinstance(error, OSError):
+            message = disk_message(error, Path.cwd()) or _told(error)
         if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _told(error: OSError) -> str:
+    return UNUSABLE.format(error.filename, error.strerror) if error.filename else str(error)
 
 
 @contextmanager
@@ -92,7 +118,7 @@ def disk_message(error: OSError, folder: Path) -> str | None:
     if error.errno in FULL:
         return (
             f"{where}: the disk is full ({error.strerror}). Files that were being written have been removed, whole "
-            "ones are kept. Free some space and re-run the same command to resume from the last whole epoch."
+            "ones are kept. Free some space and re-run the same command; a training resumes from its last whole epoch."
         )
     if error.errno in UNWRITABLE:
         return UNUSABLE.format(where, error.strerror)
@@ -105,12 +131,9 @@ def check_writable(folder: Path) -> None:
     Raises:
         DiskError: if not.
     """
-    probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(b"x" * 4096)
-        finally:
-            probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise DiskError(disk_message(error, folder) or UNUSABLE.format(folder, error.strerror)) from error

@@ -24,10 +24,12 @@ def random_points(batch: int, draws: int, dim: int, generator: torch.Generator) 
 
 
 def sobol_points(batch: int, draws: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Sobol points ``(batch, draws, dim)``, shifted at random modulo 1 for each of the batch.
+    """Sobol points ``(batch, draws, dim)``, evened out along each axis and shifted at random modulo 1 for each of the
+    batch.
 
     Each point alone is uniform; together they fill the cube more evenly than random ones (Sobol 1967; the shift is
-    Cranley & Patterson 1976).
+    Cranley & Patterson 1976). Along an axis, Sobol points are even for powers of two alone; here each coordinate is
+    replaced by its rank, so that they are for any number, as in a Latin hypercube (McKay et al. 1979).
 
     Raises:
         UserError: for more dimensions than the tables of Joe and Kuo hold.
@@ -38,7 +40,8 @@ def sobol_points(batch: int, draws: int, dim: int, generator: torch.Generator) -
         )
     # one scramble for all: the shift alone makes each point uniform, and so the draws of a condition do not depend on
     # how conditions are split into batches
-    points = SobolEngine(dim, scramble=True, seed=0).draw(draws).to(generator.device)
+    points = SobolEngine(dim, scramble=True, seed=0).draw(draws)
+    points = ((points.argsort(0).argsort(0) + 0.5) / draws).to(generator.device)
     shift = torch.rand(batch, 1, dim, generator=generator, device=generator.device)
     return (points + shift) % 1.0
 

@@ -7,6 +7,10 @@ from enum import IntEnum, auto
 import numpy as np
 import torch
 
+from cvae.errors import UserError
+
+LARGEST_SEED = 2**32 - 1
+
 
 class Purpose(IntEnum):
     """What random numbers are used for; no two purposes share a stream."""
@@ -33,6 +37,7 @@ class Purpose(IntEnum):
     CLASSIFIER = auto()
     CHAINS = auto()
     SPREAD = auto()
+    SETS = auto()
 
 
 def stream(purpose: Purpose, *keys: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -46,3 +51,13 @@ def stream(purpose: Purpose, *keys: int, device: torch.device | str = "cpu") -> 
     words = [word for key in keys for word in (key & 0xFFFFFFFF, key >> 32 & 0xFFFFFFFF)]
     entropy = np.random.SeedSequence([int(purpose), len(keys), *words]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(entropy >> 1))
+
+
+def check_seed(entry: str, seed: int) -> None:
+    """Check a seed of the user's.
+
+    Raises:
+        UserError: naming the ``entry`` if it is out of range.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"{entry} is {seed}; it must be a whole number from 0 to {LARGEST_SEED}.")

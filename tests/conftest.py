@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +99,30 @@ def unchanged_torch_defaults() -> Iterator[None]:
     assert not changed, f"global defaults of torch were left changed (before, after): {changed}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cuts() -> Iterator[None]:
+    """No file waits for the disk: a run writes dozens, and no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets everything that is written beside its place come to a disk without room."""
+
+    @contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        temporary = path.with_name(f".{path.stem}.full{path.suffix}")
+        temporary.symlink_to("/dev/full")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink()
+
+    monkeypatch.setattr("cvae.files._beside", full)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
@@ -147,10 +173,16 @@ def write_mnist() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where reference sets are kept: those of the small config are the same in most tests, and take a second."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
-    """Composes the shipped config, made small, with further overrides; nothing of it lies outside ``tmp_path``."""
-    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+def shipped(tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DictConfig]:
+    """Composes the shipped config, made small, with further overrides; but for the cache it writes to ``tmp_path``."""
+    monkeypatch.setenv("CVAE_CACHE", str(cache_folder))
 
     def make(*overrides: str, small: Sequence[str] = SMALL) -> DictConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -22,6 +22,12 @@ def test_a_mistake_that_is_told_on_purpose_is_the_users() -> None:
     assert user_message(error) == "data.gates.rmse is 0.0; it must be positive."
 
 
+def test_what_a_file_puts_into_a_message_does_not_steer_the_terminal() -> None:
+    for kind in (UserError, MissingFileError):
+        assert str(kind("a\x1b[31m\tb\nc\x07\u202e\udc80é")) == "a\\x1b[31m\tb\nc\\x07\\u202e\\udc80é"
+    assert len(str(UserError("x" * 10**6))) < 5000
+
+
 def test_a_missing_file_is_the_users(tmp_path: Path) -> None:
     error = MissingFileError(f"{tmp_path}: no such file.")
     assert isinstance(error, FileNotFoundError)

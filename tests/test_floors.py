@@ -23,6 +23,7 @@ FLOORS = (
     "data",
     "inversion",
     "losses",
+    "optimizers",
     "networks",
     "tasks",
     "metrics",
@@ -31,6 +32,7 @@ FLOORS = (
     "seeds",
     "config",
     "command_lines",
+    "archives",
     "files",
     "errors",
 )

@@ -61,6 +61,13 @@ def test_sobol_points_fill_the_cube_more_evenly_than_random_ones(dim, generator)
     assert discrepancies("sobol").max() < np.median(discrepancies("random"))
 
 
+@pytest.mark.parametrize("draws", [1, 7, 30, 100])
+def test_sobol_points_are_even_along_each_axis_for_any_number(draws, generator):
+    u = find_point_set("sobol")(3, draws, 4, generator)
+    steps = u.sort(1).values.diff(dim=1)
+    assert torch.allclose(steps, torch.full_like(steps, 1 / draws), atol=1e-6)
+
+
 def test_more_dimensions_than_sobol_has_are_refused(generator):
     with pytest.raises(
         UserError, match=r"evaluation\.point_set=sobol has at most 21201 dimensions, not 21202; use random"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from torch import Tensor
 from cvae.errors import UserError
 from cvae.generation import Plan
 from cvae.models import CVAE
+from cvae.runs.folder import read
 from cvae.seeds import Purpose, stream
+
+log = logging.getLogger(__name__)
 
 #: of model_parameters.yaml
 FORMAT = 2
@@ -52,14 +55,15 @@ def hyperparameters(model: CVAE, checkpoint: Path) -> dict[str, Any]:
 
 def _run_config(checkpoint: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the run that a checkpoint ``RUN/checkpoints/*.ckpt`` comes from; empty if unknown."""
-    path = Path(checkpoint).resolve().parent.parent / "result.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["config"]
-        # a checkpoint that was moved may lie beside the record of another run
-        same = all(found[part] == config[part] for part in ("model", "loss"))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read(Path(checkpoint).resolve().parent.parent)
+    except UserError as error:
+        log.warning("%s The bundle says nothing of its settings.", error)
         return {}
-    return found if same else {}
+    found = (record or {}).get("config") or {}
+    # a checkpoint that was moved may lie beside the record of another run
+    same = all(found.get(part) == config[part] for part in ("model", "loss"))
+    return {name: value for name, value in found.items() if isinstance(value, dict)} if same else {}
 
 
 def parameters(model: CVAE, plan: Plan, stage: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hydra.utils import get_object
 
 from cvae.challenge import standalone
-from cvae.errors import UserError
+from cvae.errors import LONGEST, UserError, printable
 
 #: packages that the file may use beside the standard library
 PERMITTED = ("torch", "yaml")
@@ -31,7 +31,8 @@ def standalone_source(targets: Sequence[str], title: str, ending: str) -> str:
     """
     packages = {"cvae", *(target.split(".")[0] for target in targets)} - {*PERMITTED}
     # of this module one class is needed; the rest of it would bring Hydra
-    texts: dict[str, str] = {"cvae.errors": inspect.getsource(UserError).strip()}
+    needed = [f"LONGEST = {LONGEST}", *(inspect.getsource(part).strip() for part in (printable, UserError))]
+    texts: dict[str, str] = {"cvae.errors": "\n\n\n".join(needed)}
     imports: dict[str, set[str]] = {"": {"torch"}}
     for module in [*(str(get_object(target).__module__) for target in targets), standalone.__name__]:
         _copy(module, packages, texts, imports)

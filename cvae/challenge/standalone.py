@@ -17,26 +17,46 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from cvae.errors import UserError
 from cvae.networks.base import LatentNetwork
 from cvae.sampling import chunk_size, find_point_set, in_chunks
 
 RESULT = "result.pt"
 PARAMETERS = "model_parameters.yaml"
+#: of the parameters those that draws need
+ENTRIES = ("model", "weights", "sampling", "stage", "x_shape", "y_shape")
 # the same draws made on another machine differ by rounding: by this share of the largest value at most
 ROUNDING = 1e-4
 
 
 def tensor_from(content: Mapping[str, Any]) -> Tensor:
-    """The tensor that shape, type and bytes (as base64 text) describe."""
-    data = torch.frombuffer(bytearray(base64.b64decode(content["base64"])), dtype=torch.uint8)
-    return data.view(getattr(torch, content["dtype"])).reshape(content["shape"])
+    """The tensor that shape, type and bytes (as base64 text) describe.
+
+    Raises:
+        UserError: if these do not go together.
+    """
+    try:
+        data = torch.frombuffer(bytearray(base64.b64decode(content["base64"])), dtype=torch.uint8)
+        return data.view(getattr(torch, content["dtype"])).reshape(content["shape"])
+    except Exception:  # whatever is met where something else was expected
+        raise UserError(f"{PARAMETERS}: holds weights that are damaged; get the bundle again.") from None
 
 
 def read_parameters(folder: Path) -> dict[str, Any]:
-    """Config, weights and settings of the draws that lie in a bundle's folder."""
+    """Config, weights and settings of the draws that lie in a bundle's folder.
+
+    Raises:
+        UserError: if they are missing or damaged.
+    """
     # the loader in C is ten times as fast, where PyYAML has it
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    content: dict[str, Any] = yaml.load((folder / PARAMETERS).read_text(encoding="utf-8"), Loader=loader)
+    try:
+        content: dict[str, Any] = yaml.load((folder / PARAMETERS).read_text(encoding="utf-8"), Loader=loader)
+        missing = [name for name in ENTRIES if name not in content]
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        raise UserError(f"{folder / PARAMETERS}: is missing or damaged; get the bundle again.") from None
+    if missing:
+        raise UserError(f"{folder / PARAMETERS}: lacks {', '.join(missing)}; get the bundle again.")
     return content
 
 
@@ -59,9 +79,15 @@ def load_network(parameters: Mapping[str, Any], targets: Mapping[str, Callable[.
     Args:
         parameters: from :func:`read_parameters`.
         targets: what the names in the network's config stand for.
+
+    Raises:
+        UserError: if config and weights do not go together.
     """
-    network: LatentNetwork = build(parameters["model"], targets)
-    network.load_state_dict({name: tensor_from(content) for name, content in parameters["weights"].items()})
+    try:
+        network: LatentNetwork = build(parameters["model"], targets)
+        network.load_state_dict({name: tensor_from(content) for name, content in parameters["weights"].items()})
+    except (KeyError, TypeError, AttributeError, RuntimeError):
+        raise UserError(f"{PARAMETERS}: its weights do not fit its model; get the bundle again.") from None
     return network.eval()
 
 
@@ -93,11 +119,18 @@ def arranged(rows: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def read_result(folder: Path, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Solutions ``(batch, draws, *x_shape)`` and conditions ``(batch, *y_shape)`` of a bundle."""
-    with torch.serialization.safe_globals([TensorDataset]):
-        x, y = torch.load(folder / RESULT, weights_only=True).tensors
-    draws = parameters["sampling"]["draws"]
-    return arranged(x, parameters["x_shape"]).unflatten(0, (-1, draws)), arranged(y, parameters["y_shape"])[::draws]
+    """Solutions ``(batch, draws, *x_shape)`` and conditions ``(batch, *y_shape)`` of a bundle.
+
+    Raises:
+        UserError: if they are missing or damaged, or do not fit the parameters.
+    """
+    try:
+        with torch.serialization.safe_globals([TensorDataset]):
+            x, y = torch.load(folder / RESULT, weights_only=True).tensors
+        draws = parameters["sampling"]["draws"]
+        return arranged(x, parameters["x_shape"]).unflatten(0, (-1, draws)), arranged(y, parameters["y_shape"])[::draws]
+    except Exception:  # torch.load raises many kinds, and advises to load what is unsafe
+        raise UserError(f"{folder / RESULT}: is missing, damaged or no result of this bundle; get it again.") from None
 
 
 def check_bundle(folder: Path, targets: Mapping[str, Callable[..., Any]]) -> int:

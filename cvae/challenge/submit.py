@@ -9,16 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from cvae.archives import save
 from cvae.challenge.parameters import hyperparameters, parameters, plain_config, write_yaml
 from cvae.challenge.score import Scores, score_file
 from cvae.challenge.source import standalone_source
 from cvae.challenge.standalone import PARAMETERS, RESULT
 from cvae.data.layout import challenge_x, challenge_y
 from cvae.errors import UserError
+from cvae.files import check_output, named
 from cvae.generation import Plan, generate
 from cvae.models import CVAE
 
@@ -40,7 +41,10 @@ or use it on other conditions ``y`` of shape (batch, *y_shape):
     x = draw(network, y, **parameters["sampling"])
 """
 ENDING = """if __name__ == "__main__":
-    raise SystemExit(check_bundle(Path(__file__).resolve().parent, TARGETS))"""
+    try:
+        raise SystemExit(check_bundle(Path(__file__).resolve().parent, TARGETS))
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None"""
 
 
 def write_bundle(
@@ -61,14 +65,16 @@ def write_bundle(
     """
     out = Path(out)
     _check_folder(out, force)
+    check_output("out", out / RESULT)
     solutions = generate(model, model.problem, y, plan)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with named(out):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
     # on the same disk, so that files are moved whole
-    with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as beside:
+    with named(out), TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as beside:
         folder = Path(beside) / "bundle"
         folder.mkdir()
         rows = TensorDataset(challenge_x(solutions.x.flatten(0, 1)), challenge_y(y, plan.draws))
-        torch.save(rows, folder / RESULT)
+        save(folder / RESULT, rows)
         write_yaml(folder / HYPERPARAMETERS, hyperparameters(model, Path(checkpoint)))
         write_yaml(folder / PARAMETERS, parameters(model, plan, stage=list(solutions.stages)[-1]))
         (folder / ARCHITECTURE).write_text(architecture(model), encoding="utf-8")

@@ -15,11 +15,12 @@ from cvae.config import plain
 from cvae.data import simulate
 from cvae.data.files import read_conditions, write_draws, write_solutions, writer
 from cvae.errors import UserError, clear_errors
+from cvae.files import check_output
 from cvae.generation import generate
 from cvae.models import Generative
 from cvae.runs.options import check_command
 from cvae.runs.settle import plan_of
-from cvae.seeds import Purpose, stream
+from cvae.seeds import Purpose, check_seed, stream
 from cvae.show.figures import SUFFIXES, check_picture, draw_figures, write_figure
 from cvae.show.tables import print_solutions, print_stages
 from cvae.tasks import Digits, GenerationTask, Problem
@@ -30,12 +31,17 @@ PICTURED = 4
 
 
 class Options(TypedDict):
-    """Types of the options that are no paths."""
+    """Types of the options."""
 
+    checkpoint: str
+    condition: float | str | list[float] | None
+    number: int | str | None
     unseen: int
+    out: str
+    picture: str | None
     draws: int
     seed: int
-    gates: dict[str, Any]
+    gates: dict[str, float | None]
     allow: list[str]
 
 
@@ -43,11 +49,16 @@ def run(cfg: DictConfig) -> None:
     """Generate for every condition that is named, write and print."""
     with clear_errors():
         check_command(cfg, Options)
-        # wrong suffixes are told before the work
+        check_seed("seed", cfg.seed)
+        if cfg.unseen < 0:
+            raise UserError(f"unseen is {cfg.unseen}; it must be at least 0, a number of simulated conditions.")
+        # what cannot be written is told before the work
         if Path(cfg.out).suffix not in SUFFIXES:
             writer(cfg.out)
+        check_output("out", cfg.out)
         if cfg.picture is not None:
             check_picture(cfg.picture)
+            check_output("picture", cfg.picture)
         model = Generative.load(str(cfg.checkpoint), cfg.allow)
         if isinstance(model.task, Problem):
             invert(cfg, model, model.task)
@@ -62,7 +73,7 @@ def invert(cfg: DictConfig, model: Generative, problem: Problem) -> None:
     if (cfg.condition is None) == (cfg.unseen < 1):
         raise UserError("name the observed conditions, condition=FILE, or ask for simulated ones, unseen=4.")
     writer(cfg.out)
-    plan = plan_of(cfg.generation)
+    plan = plan_of(cfg.get("generation"))
     try:
         problem = problem.judged_by(_given_gates(cfg))
     except UserError as error:
@@ -73,9 +84,9 @@ def invert(cfg: DictConfig, model: Generative, problem: Problem) -> None:
     else:
         y = read_conditions(str(cfg.condition), problem)
     solutions = generate(model, problem, y, plan)
-    write_solutions(str(cfg.out), problem, solutions.x, y, solutions.check)
+    write_solutions(str(cfg.out), problem, solutions.x, y, solutions.check, solutions.completeness)
     print_stages(solutions)
-    print_solutions(solutions.check, problem.gates.rmse)
+    print_solutions(solutions.check, problem.gates.rmse, solutions.completeness)
     print(f"solutions: {cfg.out}")
     if cfg.picture is not None:
         figures = draw_figures(problem, solutions.x, y, PICTURED)
@@ -91,7 +102,7 @@ def draw(cfg: DictConfig, model: Generative, task: GenerationTask) -> None:
     if cfg.number is not None and (cfg.condition is not None or not isinstance(task, Digits)):
         raise UserError(f"number is {cfg.number}; it is for models of digits, and in place of condition.")
     y = task.conditions(_numbers(plain(cfg.condition)) if cfg.number is None else digits_of(cfg.number))
-    found = generate(model, task, y, plan_of(cfg.generation))
+    found = generate(model, task, y, plan_of(cfg.get("generation")))
     pictures = [path for path in (cfg.out, cfg.picture) if path is not None and Path(path).suffix in SUFFIXES]
     if Path(cfg.out).suffix not in SUFFIXES:
         write_draws(cfg.out, found.x, y)

@@ -15,8 +15,10 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
 from cvae.config import config_folder
+from cvae.errors import clear_errors
+from cvae.runs.names import check_choices
+from cvae.runs.stops import stoppable
 
 #: what each command does; its body is ``run`` of the module of the same name, its config the file of the same name
 COMMANDS = {
@@ -39,9 +41,12 @@ def call(name: str) -> None:
             print("importing PyTorch and Lightning, which takes a few seconds.", file=sys.stderr, flush=True)
         return import_module(f"cvae.commands.{name}").run(cfg)
 
+    with clear_errors():
+        check_choices(sys.argv[1:])
     # Hydra names the job, and its log, after the module of its function
     task.__module__ = f"cvae.commands.{name}"
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+    with stoppable():
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from cvae.tasks import Problem
 
 
 class Options(TypedDict):
-    """Types of the options that are no paths."""
+    """Types of the options."""
 
+    file: str
     draws: int
 
 
@@ -27,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     """Measure one file and print the result."""
     with clear_errors():
         check_command(cfg, Options)
-        task = task_of(cfg.data)
+        task = task_of(cfg.get("data"))
         if not isinstance(task, Problem):
             raise UserError("data has no forward operator, so solutions cannot be checked; name an inverse problem.")
         scores = score_file(str(cfg.file), task, cfg.draws)

@@ -11,16 +11,20 @@ from omegaconf import DictConfig
 
 from cvae.challenge.submit import write_bundle
 from cvae.data.files import read_conditions
-from cvae.errors import clear_errors
+from cvae.errors import UserError, clear_errors
 from cvae.models import CVAE
 from cvae.runs.options import check_command
 from cvae.runs.settle import plan_of
+from cvae.seeds import check_seed
 from cvae.show.tables import print_scores
 
 
 class Options(TypedDict):
-    """Types of the options that are no paths."""
+    """Types of the options."""
 
+    checkpoint: str
+    conditions: str
+    out: str | int
     draws: int
     seed: int
     force: bool
@@ -31,7 +35,10 @@ def run(cfg: DictConfig) -> None:
     """Generate, write, check and print."""
     with clear_errors():
         check_command(cfg, Options)
-        plan, checkpoint, out = plan_of(cfg.generation), str(cfg.checkpoint), str(cfg.out)
+        check_seed("seed", cfg.seed)
+        plan, checkpoint, out = plan_of(cfg.get("generation")), str(cfg.checkpoint), str(cfg.out)
+        if not out:
+            raise UserError("out is empty; name the folder of the bundle, out=bundle.")
         model = CVAE.load(checkpoint, cfg.allow)
         y = read_conditions(str(cfg.conditions), model.problem)
         scores = write_bundle(model, y, plan, out, checkpoint, force=cfg.force)

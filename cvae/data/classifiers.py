@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cvae.archives import cached, save
 from cvae.data.batches import Batch
-from cvae.files import replacing
 from cvae.seeds import Purpose, stream
 
 log = logging.getLogger(__name__)
@@ -74,18 +75,23 @@ def trained_cnn(pairs: Batch, folder: str | Path | None) -> SmallCNN:
         torch.manual_seed(0)
         network = SmallCNN(pairs.y.shape[1])
         path = None if folder is None else Path(folder) / f"classifier-{_digest(pairs)}.pt"
-        if path is not None and path.is_file():
-            try:
-                network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-                return network.eval()
-            except Exception as error:  # torch.load raises many kinds for a damaged file
-                log.warning("%s cannot be read (%s); the classifier is trained anew.", path, type(error).__name__)
+        stored = None if path is None else cached(path, lambda content: _fits(content, network))
+        if stored is not None:
+            network.load_state_dict(stored)
+            return network.eval()
         log.info("training the classifier that judges the draws on %d real images, about a minute.", len(pairs.x))
         _train(network, pairs)
     if path is not None:
-        with replacing(path) as temporary:
-            torch.save(network.state_dict(), temporary)
+        save(path, network.state_dict())
     return network.eval()
+
+
+def _fits(weights: Any, network: SmallCNN) -> bool:
+    """Whether a file holds weights of this network, all finite."""
+    expected = {name: values.shape for name, values in network.state_dict().items()}
+    return {name: values.shape for name, values in weights.items()} == expected and all(
+        bool(values.isfinite().all()) for values in weights.values()
+    )
 
 
 def _train(network: SmallCNN, pairs: Batch) -> None:

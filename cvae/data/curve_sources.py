@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cvae.archives import cached, save
 from cvae.config import digest
 from cvae.data import microlensing
 from cvae.errors import MissingFileError, UserError
-from cvae.files import replacing
-from cvae.seeds import Purpose, stream
+from cvae.files import read_text
+from cvae.seeds import Purpose, check_seed, stream
 from cvae.tasks import LightCurves
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ class SimulatedCurves:
         ):
             if count < least:
                 raise UserError(f"data.source.maps.{name} is {count}; it must be at least {least}.")
+        check_seed("data.source.seed", seed)
         microlensing.half_widths(kappa, gamma, length)
         self.field = {"kappa": kappa, "gamma": gamma, "smooth": smooth}
         self.length, self.maps, self.curves, self.seed = length, maps, curves, seed
@@ -125,7 +128,9 @@ class SimulatedCurves:
             for _ in range(count):
                 about = described | {"radii": radii, "number": number}
                 curves = {"curves": self.curves, "points": task.points}
-                stored = kept(cache, "curves", about | curves, lambda a=about: self._curves(task.points, a, cache))  # type: ignore[misc]
+                shapes = {"x": (self.curves, task.points), "y": (self.curves, 1)}
+                make = partial(self._curves, task.points, about, cache)
+                stored = kept(cache, "curves", about | curves, make, shapes)
                 parts.append(Curves(stored["x"], stored["y"], torch.full((len(stored["x"]),), number)))
                 number += 1
             sets[name] = shuffled(Curves(*map(torch.cat, zip(*parts, strict=True))), self.seed)
@@ -135,7 +140,9 @@ class SimulatedCurves:
         """Curves of one map, of which ``about`` says everything."""
         (low, high), number = about["radii"], about["number"]
         side = SPAN * self.length + 2 * high
-        stored = kept(cache, "map", about, lambda: self._map(side, low, number))
+        pixels, marks = microlensing.sides(side, low / microlensing.LEAST_PIXELS)
+        shapes = {"magnification": (pixels, pixels), "caustics": (marks, marks)}
+        stored = kept(cache, "map", about, lambda: self._map(side, low, number), shapes)
         found = microlensing.Map(stored["magnification"], stored["caustics"], side)
         generator = stream(Purpose.SIMULATION, self.seed, number, 1)
         radii = min(RADII, self.curves)
@@ -167,20 +174,28 @@ class SimulatedCurves:
 
 
 def kept(
-    cache: Path | None, kind: str, described: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]
+    cache: Path | None,
+    kind: str,
+    described: Mapping[str, Any],
+    make: Callable[[], dict[str, Tensor]],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Tensor]:
-    """Tensors from the folder ``cache``, or made and kept there under a hash of what describes them."""
+    """Tensors of these ``shapes`` by name from the folder ``cache``, or made and kept there under a hash of what
+    describes them."""
     if cache is None:
         return make()
     path = cache / f"{kind}-{digest(described)}.pt"
-    if path.is_file():
-        try:
-            return dict(torch.load(path, weights_only=True))
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            log.warning("%s cannot be read (%s); it is made anew.", path, type(error).__name__)
+    stored: dict[str, Tensor] | None = cached(
+        path,
+        lambda content: (
+            {name: tuple(values.shape) for name, values in content.items()} == dict(shapes)
+            and all(bool(values.isfinite().all()) for values in content.values())
+        ),
+    )
+    if stored is not None:
+        return stored
     found = make()
-    with replacing(path) as temporary:
-        torch.save({name: values.contiguous() for name, values in found.items()}, temporary)
+    save(path, {name: values.contiguous() for name, values in found.items()})
     return found
 
 
@@ -232,6 +247,7 @@ class CurveFiles:
         held_out: float = 0.15,
         seed: int = 0,
     ) -> None:
+        check_seed("data.source.seed", seed)
         unknown = [name for name in ("p", *map_columns) if name not in columns]
         if unknown:
             raise UserError(f"data.source.columns is {list(columns)}; it must name {unknown[0]}.")
@@ -256,7 +272,7 @@ class CurveFiles:
         """
         if not self.root.is_dir():
             raise MissingFileError(f"data.source.root is {self.root}; there is no such folder.")
-        folders = sorted((one for one in self.root.iterdir() if one.is_dir() and one.name.isdigit()), key=_number)
+        folders = sorted((one for one in self.root.iterdir() if one.is_dir() and one.name.isdecimal()), key=_number)
         if not folders:
             raise UserError(f"data.source.root is {self.root}; it holds no folders named by numbers, such as 00000.")
         labels = _table(self.root / self.labels)
@@ -289,11 +305,12 @@ class CurveFiles:
         values = table[:, self.series["value"]]
         time = np.arange(len(table)) if self.series["time"] is None else table[:, self.series["time"]]
         scale = self.series["scale"]
-        bad = ~np.isfinite(values) | (values <= 0 if scale == "magnification" else False)
+        # 38 is the largest power of ten of single precision
+        bad = ~(np.abs(values) < 1e38) | (values <= 0 if scale == "magnification" else False)
         if bad.any():
             value = values[np.flatnonzero(bad)[0]]
             raise UserError(f"{path}: holds the {scale} {value}; set data.source.series.scale or mend the file.")
-        if not (np.diff(time) > 0).all():
+        if not (np.diff(time) > 0).all() or not np.isfinite(time).all():
             raise UserError(f"{path}: its times, column {self.series['time']}, do not rise from row to row.")
         if scale != "log10":
             values = np.log10(values) if scale == "magnification" else -0.4 * values
@@ -327,13 +344,18 @@ def _table(path: Path) -> np.ndarray:
         MissingFileError: if there is no such file.
         UserError: if it is empty or holds anything but a table of numbers.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file.")
-    try:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
-        table = np.array([[float(cell) for cell in line] for line in lines if line], dtype=np.float64)
-    except ValueError as error:
-        raise UserError(f"{path}: must be a table of numbers ({error}).") from None
-    if table.ndim != 2:
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        cells = line.split("#")[0].replace(",", " ").split()
+        try:
+            row = list(map(float, cells))
+        except ValueError:
+            raise UserError(f"{path}: must be a table of numbers, but line {number} is {line!r}.") from None
+        if row and rows and len(row) != len(rows[0]):
+            raise UserError(
+                f"{path}: must be a table of numbers, but line {number} has {len(row)}, those before {len(rows[0])}."
+            )
+        rows += [row] if row else []
+    if not rows:
         raise UserError(f"{path}: holds no numbers.")
-    return table
+    return np.array(rows)

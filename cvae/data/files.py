@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from cvae.archives import ArchiveError, check_archive, check_size, load, save
 from cvae.data.layout import arrange_condition, arrange_y
 from cvae.data.positions import without_positions
-from cvae.errors import MissingFileError, UserError
-from cvae.files import replacing
+from cvae.errors import UserError
+from cvae.files import opened, read_text, replacing
 from cvae.metrics import Check
 from cvae.tasks import Lines, Problem
 
 SUFFIXES = (".npy", ".npz", ".pt", ".csv")
+#: kinds of numpy's types that are real numbers: bool, whole ones with and without sign, fractions
+REAL = tuple("biuf")
 
 
 def read_conditions(path: str | Path, problem: Problem) -> Tensor:
@@ -41,16 +44,14 @@ def read_conditions(path: str | Path, problem: Problem) -> Tensor:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: conditions are read from {', '.join(SUFFIXES)} files, not from {path.suffix!r}.")
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file.")
     names: list[str] = []
     if path.suffix == ".csv":
         rows, names = _read_csv(path)
         values, counted = torch.tensor(rows, dtype=torch.float64), False
+    elif path.suffix == ".pt":
+        values, counted = _from_plain(path, load_plain(path))
     else:
-        values, counted = _read(path)
-    if values.is_complex():
-        raise UserError(f"{path}: holds complex numbers; expected real ones.")
+        (values,), counted = _read_arrays(path, None), False
     try:
         values = values if counted else without_positions(values.double(), names, problem)
         y = (arrange_y if counted else arrange_condition)(values.float(), problem)
@@ -65,27 +66,42 @@ def read_conditions(path: str | Path, problem: Problem) -> Tensor:
     return y
 
 
-def _read(path: Path) -> tuple[Tensor, bool]:
-    """The array in a file other than ``.csv``, and whether its first axis is known to count conditions."""
-    if path.suffix == ".pt":
-        return _from_plain(path, load_plain(path))
+def _read_arrays(path: Path, names: Sequence[str] | None) -> list[Tensor]:
+    """Arrays of real numbers of a ``.npy`` or ``.npz`` file, as float64.
+
+    Args:
+        path: the file.
+        names: of the arrays; None takes the one of a ``.npy`` file, and of a ``.npz`` file y or the only one.
+    """
     try:
-        # opened here, so that it is closed again when numpy rejects it
-        with path.open("rb") as file:
-            content: Any = np.load(file, allow_pickle=False)
+        with opened(path) as file:
             if path.suffix == ".npz":
-                content = _only_array(content)
-            array = np.asarray(content)
-        return torch.from_numpy(array.astype(complex if np.iscomplexobj(array) else float)), False
-    except Exception as error:
-        raise UserError(f"{path}: must be a {path.suffix} file of numbers ({error}).") from None
+                check_archive(file)
+            return [_real(array) for array in _arrays(path, file, names)]
+    except ArchiveError as error:
+        expected = "numbers" if names is None else f"numeric arrays {' and '.join(names)}"
+        raise UserError(f"{path}: must be an {path.suffix} file with {expected} ({error}).") from None
 
 
-def _only_array(content: Any) -> Any:
-    names = list(content.files)
-    if "y" not in names and len(names) != 1:
-        raise UserError(f"it holds the arrays {', '.join(names) or 'none'}; expected one named y")
-    return content["y" if "y" in names else names[0]]
+def _arrays(path: Path, file: BinaryIO, names: Sequence[str] | None) -> list[Any]:
+    try:
+        content: Any = np.load(file, allow_pickle=False)
+        if path.suffix == ".npy":
+            return [content]
+        held = list(content.files)
+        chosen = names or (["y"] if "y" in held else held)
+        if all(name in held for name in chosen) and (names or len(chosen) == 1):
+            return [content[name] for name in chosen]
+    except Exception:  # numpy raises many kinds for a damaged file
+        raise ArchiveError("it is damaged or cut short, or holds something else than arrays of numbers") from None
+    raise ArchiveError(f"it holds {', '.join(map(repr, held)) or 'nothing'}; expected {' and '.join(names or ['y'])}")
+
+
+def _real(array: Any) -> Tensor:
+    if getattr(getattr(array, "dtype", None), "kind", None) not in REAL:
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise ArchiveError(f"it holds values of the type {kind}; expected real numbers")
+    return torch.from_numpy(array.astype(np.float64))
 
 
 def _from_plain(path: Path, content: Any) -> tuple[Tensor, bool]:
@@ -98,9 +114,9 @@ def _from_plain(path: Path, content: Any) -> tuple[Tensor, bool]:
             return parts[-1].detach(), True
     if isinstance(content, list | tuple) and content:
         last = [pair[-1] if isinstance(pair, list | tuple) and len(pair) == 2 else None for pair in content]
-        curves = [curve.detach() for curve in last if isinstance(curve, Tensor)]
+        curves = [curve for curve in last if isinstance(curve, Tensor)]
         if len(curves) == len(content) and len({curve.shape for curve in curves}) == 1:
-            return torch.stack(curves), True
+            return _stacked(path, curves), True
     raise UserError(
         f"{path}: holds a {type(content).__name__} that is no tensor, no TensorDataset of tensors and no list of "
         "pairs (x, y) of tensors of equal shapes."
@@ -111,10 +127,7 @@ def _read_csv(path: Path) -> tuple[list[list[float]], list[str]]:
     """Rows of numbers, and the names of a first line; lines that start with # are left out."""
     rows: list[list[float]] = []
     names: list[str] = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no text file.") from None
+    lines = read_text(path, "utf-8-sig").splitlines()
     seen = False
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -139,7 +152,7 @@ def _read_csv(path: Path) -> tuple[list[list[float]], list[str]]:
 
 def _is_number(cell: str) -> bool:
     # float() also takes 1_000, which no table means
-    return re.fullmatch(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf)", cell, re.I) is not None
+    return re.fullmatch(r"[+-]?((\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|inf)", cell, re.I | re.A) is not None
 
 
 def load_plain(path: str | Path) -> Any:
@@ -149,17 +162,12 @@ def load_plain(path: str | Path) -> Any:
         MissingFileError: if there is no such file.
         UserError: if the file is damaged or asks for any other class.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file.")
     try:
-        with torch.serialization.safe_globals([TensorDataset]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return load(path, [TensorDataset])
+    except ArchiveError as error:
         raise UserError(
-            f"{path}: cannot be loaded safely ({reason}). It must be a torch file of tensors, lists, tuples, dicts "
-            "or a TensorDataset; save it again with torch.save from such objects."
+            f"{error} It must be a torch file of tensors, lists, tuples, dicts or a TensorDataset; save it again with "
+            "torch.save from such objects."
         ) from None
 
 
@@ -172,14 +180,8 @@ def read_pairs(path: str | Path) -> tuple[Tensor, Tensor]:
     """
     path = Path(path)
     if path.suffix == ".npz":
-        if not path.is_file():
-            raise MissingFileError(f"{path}: no such file.")
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                x, y = (torch.from_numpy(np.asarray(arrays[name])).float() for name in ("x", "y"))
-        except Exception as error:
-            raise UserError(f"{path}: must be an .npz file with numeric arrays x and y ({error}).") from None
-        return _same_length(path, x, y)
+        x, y = _read_arrays(path, ("x", "y"))
+        return _same_length(path, x.float(), y.float())
     content = load_plain(path)
     if isinstance(content, TensorDataset):
         # a file may set the attribute to anything
@@ -187,7 +189,7 @@ def read_pairs(path: str | Path) -> tuple[Tensor, Tensor]:
         tensors = [part for part in held if isinstance(part, Tensor)] if isinstance(held, list | tuple) else []
         if len(tensors) < 2:
             raise UserError(f"{path}: the TensorDataset holds {len(tensors)} tensor(s); expected x and y.")
-        return _same_length(path, tensors[0].float(), tensors[1].float())
+        return _same_length(path, tensors[0].detach().float(), tensors[1].detach().float())
     if isinstance(content, list | tuple) and content:
         return _same_length(path, *_stack_pairs(path, content))
     raise UserError(f"{path}: holds a {type(content).__name__}; expected a TensorDataset or a list of (x, y) pairs.")
@@ -200,7 +202,17 @@ def _stack_pairs(path: Path, pairs: list[Any] | tuple[Any, ...]) -> tuple[Tensor
             raise UserError(f"{path}: entry {number} is not a pair (x, y) of tensors.")
         if pair[0].shape != pairs[0][0].shape or pair[1].shape != pairs[0][1].shape:
             raise UserError(f"{path}: entry {number} has other shapes than entry 0.")
-    return torch.stack([x for x, _ in pairs]).float(), torch.stack([y for _, y in pairs]).float()
+    return _stacked(path, [x for x, _ in pairs]).float(), _stacked(path, [y for _, y in pairs]).float()
+
+
+def _stacked(path: Path, tensors: Sequence[Tensor]) -> Tensor:
+    # a short file may name one tensor any number of times
+    with opened(path) as file:
+        try:
+            check_size(file, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        except ArchiveError as error:
+            raise UserError(f"{path}: {error}.") from None
+    return torch.stack([tensor.detach() for tensor in tensors])
 
 
 def _same_length(path: Path, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,12 +224,22 @@ def _same_length(path: Path, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 # --- writing
 
 
-def write_solutions(path: str | Path, problem: Problem, x: Tensor, y: Tensor, check: Check) -> None:
+def write_solutions(
+    path: str | Path,
+    problem: Problem,
+    x: Tensor,
+    y: Tensor,
+    check: Check,
+    completeness: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write solutions, whole or not at all, in the format that the suffix of ``path`` names.
 
     ``.npz`` and ``.pt`` hold the arrays x ``(batch, draws, *x_shape)``, y ``(batch, *y_shape)``, misfit and valid
     ``(batch, draws)``, of lines straightness ``(batch, draws, lines)``, and gate ``()``, the largest misfit of a valid
-    draw; ``.csv`` has one row for each draw.
+    draw, and those of ``completeness``; ``.csv`` has one row for each draw.
+
+    Args:
+        completeness: by name, of each condition ``(batch,)``, see :class:`cvae.generation.Solutions`.
 
     Raises:
         UserError: for another suffix.
@@ -226,7 +248,7 @@ def write_solutions(path: str | Path, problem: Problem, x: Tensor, y: Tensor, ch
     path = Path(path)
     write = writer(path)
     gate = torch.tensor(problem.gates.rmse)
-    arrays = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid, "gate": gate}
+    arrays = {"x": x, "y": y, "misfit": check.misfit, "valid": check.valid, "gate": gate, **(completeness or {})}
     if check.straightness is not None:
         arrays["straightness"] = check.straightness
     with replacing(path) as temporary:
@@ -269,7 +291,7 @@ def _write_npz(path: Path, arrays: Mapping[str, Tensor], problem: Problem | None
 
 
 def _write_pt(path: Path, arrays: Mapping[str, Tensor], problem: Problem | None = None) -> None:
-    torch.save({name: array.clone() for name, array in arrays.items()}, path)
+    save(path, {name: array.clone() for name, array in arrays.items()})
 
 
 def _write_csv(path: Path, arrays: Mapping[str, Tensor], problem: Problem) -> None:
@@ -282,13 +304,16 @@ def _write_csv(path: Path, arrays: Mapping[str, Tensor], problem: Problem) -> No
     else:
         columns.append(arrays["x"])
     header += [name.replace(" ", "_") for name in problem.space.names]
+    # one number for each condition
+    single = {name: array.numpy() for name, array in arrays.items() if array.dim() == 1}
     # numbers as short as float32 allows
     cells = torch.cat(columns, dim=-1).numpy().astype(str)
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
+        table.writerow([*header, *single])
         for i, j in np.ndindex(*arrays["valid"].shape):
-            table.writerow([i, j, int(arrays["valid"][i, j]), *cells[i, j]])
+            told = [values[i] for values in single.values()]
+            table.writerow([i, j, int(arrays["valid"][i, j]), *cells[i, j], *told])
 
 
 WRITERS: dict[str, Writer] = {".npz": _write_npz, ".pt": _write_pt, ".csv": _write_csv}

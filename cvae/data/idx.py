@@ -7,14 +7,18 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from cvae.errors import MissingFileError, UserError
+from cvae.files import opened
 
 #: third byte of the magic number: values are unsigned bytes
 UNSIGNED_BYTE = 0x08
+#: values of the largest file that is read; the images of MNIST are 47 million
+MOST = 2**28
 
 
 def find_idx(folder: str | Path, name: str) -> Path:
@@ -42,26 +46,31 @@ def read_idx(path: str | Path, dims: int) -> Tensor:
         UserError: for a file that is truncated or too long, of another kind, or, if it is gzipped, of a wrong checksum.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file.")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{path}: is damaged ({error}); get the file again.") from None
-    header = 4 + 4 * dims
-    magic = bytes([0, 0, UNSIGNED_BYTE, dims])
-    if content[:4] != magic:
+    with opened(path) as file:
+        try:
+            return _array(path, gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file, dims)
+        except (gzip.BadGzipFile, EOFError, zlib.error, struct.error):
+            raise UserError(f"{path}: is damaged or cut short; get the file again.") from None
+
+
+def _array(path: Path, file: BinaryIO | gzip.GzipFile, dims: int) -> Tensor:
+    """What follows a header, read as far as that says: a short file may inflate to any length."""
+    magic, head = bytes([0, 0, UNSIGNED_BYTE, dims]), file.read(4 + 4 * dims)
+    if head[:4] != magic:
         raise UserError(
-            f"{path}: is no idx file of unsigned bytes in {dims} dimension(s): it begins with {content[:4].hex()}, not "
+            f"{path}: is no idx file of unsigned bytes in {dims} dimension(s): it begins with {head[:4].hex()}, not "
             f"{magic.hex()}."
         )
-    if len(content) < header:
+    if len(head) < 4 + 4 * dims:
         raise UserError(f"{path}: is truncated within its header; get the file again.")
-    shape = struct.unpack(f">{dims}I", content[4:header])
-    if len(content) != header + math.prod(shape):
-        raise UserError(
-            f"{path}: holds {len(content) - header} values, but its header says {' x '.join(map(str, shape))}; it is "
-            "damaged, get the file again."
-        )
+    shape = struct.unpack(f">{dims}I", head[4:])
+    says = f"its header says {' x '.join(map(str, shape))}"
+    if math.prod(shape) > MOST:
+        raise UserError(f"{path}: {says}, which are more than {MOST:,} values; it is damaged, get the file again.")
+    # one more, at which a longer file shows, and a gzipped one its checksum
+    values = file.read(math.prod(shape) + 1)
+    if len(values) != math.prod(shape):
+        held = len(values) if len(values) < math.prod(shape) else "more"
+        raise UserError(f"{path}: holds {held} values, but {says}; it is damaged, get the file again.")
     # a copy: the bytes of a file cannot be written to
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header).view(shape)
+    return torch.frombuffer(bytearray(values), dtype=torch.uint8).view(shape) if values else torch.empty(shape).byte()

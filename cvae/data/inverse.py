@@ -83,8 +83,8 @@ class InverseData(PairData):
         return cached_reference_sets(self.problem, chosen.y, self.cache, known=known)
 
     def measures(self, stage: str, draws: int) -> MetricCollection:
-        """The measures against reference sets; these are searched once and then kept."""
-        return reference_measures(self.problem, self.references(stage), draws)
+        """The measures against reference sets; these, and the limits of a choice from them, are found once and kept."""
+        return reference_measures(self.problem, self.references(stage), draws, self.cache)
 
     def refreshed(self) -> Callable[[int], Batch] | None:
         """New simulations each epoch if ``fresh``."""

@@ -125,6 +125,12 @@ def random_lens(kappa: float, gamma: float, smooth: float, side: float, generato
     return Lens(kappa * smooth, gamma, torch.cat([places, torch.ones(1, count)]).T)
 
 
+def sides(side: float, pixel: float) -> tuple[int, int]:
+    """Pixels and marks along a side of a map, whose pixels are ``pixel`` wide at most."""
+    # in hundreds, of which the Fourier transform is fast
+    return 100 * math.ceil(side / pixel / 100), math.ceil(side / MARK)
+
+
 @torch.no_grad()
 def magnification_map(lens: Lens, side: float, pixel: float, half: tuple[float, float], rays: float = 1.0) -> Map:
     """Map of the magnification, by shooting rays on a grid through the lens plane.
@@ -136,8 +142,7 @@ def magnification_map(lens: Lens, side: float, pixel: float, half: tuple[float, 
         half: half the width and height of the shooting area, see :func:`half_widths`.
         rays: per pixel, where nothing bends them.
     """
-    # in hundreds, of which the Fourier transform is fast
-    pixels, marks = 100 * math.ceil(side / pixel / 100), math.ceil(side / MARK)
+    pixels, marks = sides(side, pixel)
     step = min(pixel / math.sqrt(rays), MARK)
     columns, rows = (math.ceil(2 * length / step) for length in half)
     x = (torch.arange(columns) - (columns - 1) / 2) * step

@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 from cvae.data.batches import Batch, EpochSampler, TensorLoader
 from cvae.errors import UserError
 from cvae.inversion import ReferenceSet
+from cvae.seeds import check_seed
 from cvae.tasks import Task
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class PairData(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size is {batch_size}; it must be at least 1.")
+        check_seed("data.seed", seed)
         self.task = task
         self.batch_size = batch_size
         self.counts = Counts(**(evaluation or {}))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cvae.errors import UserError
+from cvae.errors import UserError, printable
 from cvae.tasks import Lines, Problem
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ def _surely(values: Tensor) -> bool:
 def _told(curves: Tensor, number: int, what: str) -> Tensor:
     values = curves[:, number]
     log.warning(
-        "%s, from %g to %g, is read as the positions of the %d points.", what, values[0], values[-1], len(curves)
-    )
+        "%s, from %g to %g, is read as the positions of the %d points.",
+        printable(what), values[0], values[-1], len(curves),
+    )  # fmt: skip
     return torch.cat([curves[:, :number], curves[:, number + 1 :]], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cvae.errors import MissingFileError, UserError
+from cvae.files import read_text
 from cvae.seeds import Purpose, stream
 from cvae.tasks.sea_temperature import STATIONS, conditions_of
 
@@ -70,11 +72,15 @@ def read_series(path: str | Path) -> Series:
     # takes a while to import
     import pandas as pd
 
-    if not Path(path).is_file():
-        raise MissingFileError(f"{path}: no such file; data.file is a CSV file, or null for simulated temperatures.")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (ValueError, OSError) as error:
+        text = read_text(path)
+    except MissingFileError:
+        raise MissingFileError(
+            f"{path}: no such file; data.file is a CSV file, or null for simulated temperatures."
+        ) from None
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, skipinitialspace=True)
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}).") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise UserError(f"{path}: has rows with more values than its header has names; remove commas at their ends.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cvae.errors import UserError
 from cvae.generation.backfill import Backfill
+from cvae.generation.completeness import Counts, count_solutions, coverage_gain, firsts, unseen_at_most, unseen_share
 from cvae.generation.explore import Explorer
 from cvae.generation.refine import refine_draws
 from cvae.generation.select import select_cover, select_separate
@@ -19,7 +20,7 @@ from cvae.inversion import has_isolated_solutions
 from cvae.metrics import Check, coverage
 from cvae.models.sampler import Sampler, Tempered
 from cvae.sampling import chunk_size, chunks
-from cvae.seeds import Purpose, stream
+from cvae.seeds import Purpose, check_seed, stream
 from cvae.tasks import GenerationTask, Problem
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 #: temperatures of candidates of which the best are kept: wide on a continuum, where what misses is refined or left out
 WIDE_CONTINUUM = 2.5
 WIDE_SEPARATE = 1.5
+STAGES = ("draw", "refine", "backfill", "explore", "rounds", "select")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Plan:
             valid draws; 0 leaves them as they are. Needs ``refine_steps``.
         explore: further draws for each condition, from disturbed and refined copies of the valid ones. Needs
             ``refine_steps``.
+        rounds: how often a condition is explored at most, if its solutions are separate: again while the cautious
+            estimate of the share of unseen solutions is above ``unseen``. Above 1 it needs ``explore``.
+        unseen: see ``rounds``.
         seed: fixes everything.
         chunk: draws held at once, those of one condition at least; bounds the memory. What is worked out on the way
             is worked out for a few thousand draws at a time.
@@ -57,13 +62,19 @@ class Plan:
     refine_steps: int = 0
     backfill: int = 0
     explore: int = 0
+    rounds: int = 1
+    unseen: float = 0.0
     seed: int = 0
     chunk: int = 65_536
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 1), ("refine_steps", 0), ("backfill", 0), ("explore", 0), ("chunk", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"generation.{name} is {getattr(self, name)}; it must be at least {least}.")
+        check_seed("generation.seed", self.seed)
+        least = {"draws": 1, "refine_steps": 0, "backfill": 0, "explore": 0, "rounds": 1, "unseen": 0, "chunk": 1}
+        for name, smallest in least.items():
+            if not getattr(self, name) >= smallest:
+                raise UserError(f"generation.{name} is {getattr(self, name)}; it must be at least {smallest}.")
+        if self.rounds > 1 and self.explore == 0:
+            raise UserError(f"generation.rounds is {self.rounds}, which needs generation.explore above 0.")
         for name in ("backfill", "explore"):
             if getattr(self, name) > 0 and self.refine_steps == 0:
                 value = getattr(self, name)
@@ -96,10 +107,15 @@ class Solutions(NamedTuple):
     Attributes:
         x: ``(batch, draws, *x_shape)``.
         check: their verdict.
-        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``backfill``, ``explore`` and
-            ``select`` if the plan has them.
+        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``backfill``, ``explore``, ``rounds``
+            (of the conditions that were explored again) and ``select`` if the plan has them.
         evaluations: how often the network decoded a draw.
         forward_evaluations: how often f was evaluated on one solution.
+        completeness: for each condition ``(batch,)``. On a continuum ``gain``, the share of the coverage that the last
+            half of the candidates brought. Where solutions are separate and candidates are refined ``found``, how many
+            solutions the candidates hold, and ``unseen`` and ``unseen_at_most``, an estimate and a cautious one of the
+            share of all that they do not hold. Empty where separate solutions are not refined, since then copies
+            cannot be told from solutions.
     """
 
     x: Tensor
@@ -107,6 +123,7 @@ class Solutions(NamedTuple):
     stages: Mapping[str, Stage]
     evaluations: int
     forward_evaluations: int
+    completeness: Mapping[str, Tensor] = {}
 
 
 class Draws(NamedTuple):
@@ -197,39 +214,104 @@ class _Generation:
         """All conditions, chunk by chunk."""
         plan = self.plan
         kept: list[Tensor] = []
+        told: list[dict[str, Tensor]] = []
         for part in y.split(max(plan.chunk // (plan.drawn + plan.explore), 1)):
-            kept.append(self.chunk(part, first=sum(map(len, kept))))
+            x, completeness = self.chunk(part, first=sum(map(len, kept)))
+            kept.append(x)
+            told.append(completeness)
         x = torch.cat(kept)
-        draws = {"explore": plan.drawn + plan.explore, "select": plan.draws}
-        stages = {
-            name: Stage(draws.get(name, plan.drawn), *(value / max(conditions, 1) for value in rest))
-            for name, (conditions, *rest) in self.sums.items()
-        }
+        stages = {name: self.stage(name) for name in STAGES if name in self.sums}
         check = check_in_chunks(self.problem, x, y)
-        return Solutions(x, check, stages, len(y) * plan.drawn, self.forward_evaluations)
+        completeness = {name: torch.cat([part[name] for part in told]) for name in told[0]}
+        return Solutions(x, check, stages, len(y) * plan.drawn, self.forward_evaluations, completeness)
 
-    def chunk(self, y: Tensor, first: int) -> Tensor:
-        """Solutions ``(batch, draws, *x_shape)`` of some conditions, of which the first is number ``first``."""
+    def chunk(self, y: Tensor, first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Solutions ``(batch, draws, *x_shape)`` of some conditions, of which the first is number ``first``, and how
+        complete they are."""
         plan, problem = self.plan, self.problem
         x = self.model.draw(y, plan.drawn, self.generator)
+        starts = problem.space.encode(x)
         check = self.note("draw", x, y, used=x.shape[0] * x.shape[1])
         if plan.refine_steps > 0:
             x, used = refine_draws(problem, x, y, check, plan.refine_steps, self.targets, exact=self.separate)
             check = self.note("refine", x, y, used)
+        own = torch.ones_like(check.valid)
         if plan.backfill > 0:
+            before = x
             x, searched, used = self.backfill(x, y, check, plan.draws, first)
+            own = (x == before).flatten(2).all(-1)
             if searched:
                 log.info("%d of %d conditions had too few valid draws and were searched.", searched, len(y))
             check = self.note("backfill", x, y, used)
         if plan.explore > 0:
-            further, used = self.explorer(x, y, check, plan.explore)
-            x = torch.cat([x, further], dim=1)
-            check = self.note("explore", x, y, used)
+            further = self.explorer(x, y, check, plan.explore)
+            x = torch.cat([x, further.x], dim=1)
+            check = self.note("explore", x, y, further.evaluations)
+        if self.separate:
+            # copies of a draw tell once which solution it leads to; what simulations have found is no draw
+            tells = (own & torch.stack([firsts(one) for one in starts])).unsqueeze(-1).expand(-1, -1, 2)
+            if plan.explore > 0:
+                tells = torch.cat([tells, further.tells], dim=1)
+            return self.separated(x, y, check, tells, first)
+        chosen = torch.arange(plan.draws, device=x.device).expand(len(x), -1)
         if x.shape[1] > plan.draws:
-            chosen = (select_separate if self.separate else select_cover)(problem, x, check, plan.draws)
+            chosen = select_cover(problem, x, check, plan.draws)
+        gain = coverage_gain(problem.space.coordinates(x), check.valid, chosen)
+        if x.shape[1] > plan.draws:
             x = x[torch.arange(len(x), device=x.device).unsqueeze(1), chosen]
             self.note("select", x, y, used=0)
-        return x
+        return x, {"gain": gain}
+
+    def separated(
+        self, x: Tensor, y: Tensor, check: Check, tells: Tensor, first: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of candidates for separate solutions those that are kept, and how complete they are."""
+        plan, problem = self.plan, self.problem
+        kept, counts = [], []
+        for index in range(len(x)):
+            one = slice(index, index + 1)
+            more, verdict, count = self.rounds(x[one], y[one], check.at(one), tells[one], first + index)
+            chosen = torch.arange(plan.draws, device=x.device)
+            if more.shape[1] > plan.draws:
+                chosen = select_separate(problem, more, verdict, plan.draws)[0]
+            kept.append(more[0, chosen])
+            counts.append(count)
+        selected = torch.stack(kept)
+        if x.shape[1] > plan.draws:
+            self.note("select", selected, y, used=0)
+        if plan.refine_steps == 0:
+            return selected, {}
+        return selected, {
+            "found": torch.tensor([len(count.drawn) for count in counts], device=x.device),
+            "unseen": torch.stack([unseen_share(count) for count in counts]),
+            "unseen_at_most": torch.stack([unseen_at_most(count) for count in counts]),
+        }
+
+    def rounds(self, x: Tensor, y: Tensor, check: Check, tells: Tensor, number: int) -> tuple[Tensor, Check, Counts]:
+        """Candidates for one condition, ``(1, candidates, *x_shape)``, their check, and how often each solution was
+        found, after exploring again while the estimate asks for it.
+
+        ``number`` is that of the condition among all, so that results do not depend on the chunks.
+        """
+        plan, problem = self.plan, self.problem
+        turn, used = 1, 0
+        counts = count_solutions(problem, x[0], check.at(0), tells[0], plan.drawn)
+        while turn < plan.rounds and unseen_at_most(counts) > plan.unseen:
+            explorer = Explorer(problem, plan.refine_steps, plan.seed, True, number, turn)
+            further = explorer(x, y, check, plan.explore)
+            x, tells = torch.cat([x, further.x], dim=1), torch.cat([tells, further.tells], dim=1)
+            check = check_in_chunks(problem, x, y)
+            counts = count_solutions(problem, x[0], check.at(0), tells[0], plan.drawn)
+            turn, used = turn + 1, used + further.evaluations
+        if turn > 1:
+            self.note("rounds", x, y, used)
+        return x, check, counts
+
+    def stage(self, name: str) -> Stage:
+        """What a stage left, on average over its conditions."""
+        conditions, *rest = self.sums[name]
+        draws, *means = (value / max(conditions, 1) for value in rest)
+        return Stage(round(draws), *means)
 
     def note(self, stage: str, x: Tensor, y: Tensor, used: int) -> Check:
         """Check what a stage left, and add it to its sums."""
@@ -238,11 +320,12 @@ class _Generation:
         covered = coverage(self.problem.space.coordinates(x), check.valid).sum()
         row = [
             float(len(x)),
+            float(len(x) * x.shape[1]),
             float(check.valid.float().mean(1).sum()),
             float(covered),
             float(check.misfit.mean(1).sum()),
         ]
-        self.sums[stage] = [old + new for old, new in zip(self.sums.get(stage, [0.0] * 4), row, strict=True)]
+        self.sums[stage] = [old + new for old, new in zip(self.sums.get(stage, [0.0] * 5), row, strict=True)]
         return check
 
 

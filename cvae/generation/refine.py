@@ -18,6 +18,14 @@ def target_misfits(problem: Problem, share: Tensor) -> Tensor:
     return SHORT_OF_GATE * problem.gates.rmse * share
 
 
+def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Of rows ``(count, size)`` the indices of those that differ, and for each row which of them it equals."""
+    rows, which = torch.unique(values, dim=0, return_inverse=True)
+    every = torch.arange(len(values), device=values.device)
+    first = torch.full_like(every[: len(rows)], len(values)).scatter_reduce(0, which, every, "amin")
+    return first, which
+
+
 def refine_draws(
     problem: Problem, x: Tensor, y: Tensor, check: Check, steps: int, generator: torch.Generator, exact: bool
 ) -> tuple[Tensor, int]:
@@ -49,7 +57,14 @@ def refine_draws(
         share = torch.rand(len(draw), generator=generator, device=generator.device).to(x)
         target = target_misfits(problem, share)
     before, wanted = x[condition, draw], y[condition]
-    refined = refine(problem, problem.space.encode(before), wanted, steps, target)
+    theta = problem.space.encode(before)
+    if exact:
+        # a categorical latent has one solution for each component, drawn again and again
+        first, copies = distinct(torch.cat([condition.unsqueeze(1).to(theta), theta], dim=1))
+        refined = refine(problem, theta[first], wanted[first], steps)
+        refined = refined._replace(theta=refined.theta[copies], misfit=refined.misfit[copies])
+    else:
+        refined = refine(problem, theta, wanted, steps, target)
     after = problem.space.decode(refined.theta)
     # a draw may be valid though the space cannot represent it, as a bent line; what the space makes of it is taken
     # only if it is no worse

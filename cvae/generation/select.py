@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cvae.inversion.reference import SEPARATION
-from cvae.metrics import Check, exchange, greedy_cover
+from cvae.inversion import clusters, is_exact
+from cvae.metrics import Check, best_cover, greedy_cover
 from cvae.tasks import Problem
 
-#: a draw is an exact solution if its misfit is below this share of the gate; others pass without being solutions
-EXACT = 0.05
 #: clusters of exact solutions that are looked for at most; each costs a pass over all draws
 MANY = 1_000
 
@@ -27,8 +25,7 @@ def select_cover(problem: Problem, x: Tensor, check: Check, count: int) -> Tenso
     Returns:
         Indices ``(batch, count)``.
     """
-    u = problem.space.coordinates(x)
-    return exchange(u, check.valid, greedy_cover(u, check.valid, count))
+    return best_cover(problem.space.coordinates(x), check.valid, count)
 
 
 def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Tensor:
@@ -37,7 +34,7 @@ def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Te
     If there are more than ``count`` solutions, those that cover most together are kept. Arguments and result as for
     :func:`select_cover`.
     """
-    exact = check.valid & (check.misfit < EXACT * problem.gates.rmse)
+    exact = check.valid & is_exact(problem, check.misfit)
     u, theta = problem.space.coordinates(x), problem.space.scaled(problem.space.encode(x))
     rows = []
     for one in range(len(x)):
@@ -64,11 +61,5 @@ def _representatives(theta: Tensor, misfit: Tensor, exact: Tensor, most: int) ->
         misfit, exact: ``(draws,)``.
         most: how many clusters at most.
     """
-    rest = exact.nonzero().squeeze(1)
-    rest = rest[misfit[rest].argsort(stable=True)]
-    found: list[Tensor] = []
-    while len(rest) and len(found) < most:
-        found.append(rest[:1])
-        distance = (theta[rest] - theta[rest[0]]).square().mean(1).sqrt()
-        rest = rest[distance > SEPARATION]
-    return torch.cat(found) if found else rest
+    which = exact.nonzero().squeeze(1)
+    return which[clusters(theta[which], misfit[which], most)[0]]

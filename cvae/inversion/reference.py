@@ -8,14 +8,15 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from cvae.files import replacing
+from cvae.archives import cached, save
 from cvae.inversion.exact import phase_conditions, phase_solutions
-from cvae.inversion.refinement import refine, scaled_jacobian
+from cvae.inversion.refinement import disturbed, refine, scaled_jacobian
+from cvae.metrics import exchange
 from cvae.seeds import Purpose, stream
 from cvae.tasks import Problem
 
@@ -23,16 +24,22 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 #: of the search; counts up when its results change, so that no cache serves old ones
-VERSION = 4
+VERSION = 6
 SIMULATIONS = 2_000_000
 #: simulated at once of two lines of 50 points, fewer of longer or more lines
 BLOCK = 50_000
-#: solutions kept of a continuum; the limit that a greedy choice of 30 reaches still grows slowly with it
-KEPT = 4_000
+#: solutions kept of a continuum, of which the best choice is what draws are compared with
+KEPT = 20_000
+#: how often copies of the accepted solutions are disturbed and refined, at most, where simulations do not give enough
+ROUNDS = 10
+#: how often, and with how many copies of each of its solutions, a choice is polished
+POLISHES, COPIES = 10, 30
 #: seconds between two lines on how far a search is
 EVERY = 10.0
 #: an isolated solution is known to this distance (RMS over parameters, as shares of their ranges)
 SEPARATION = 0.01
+#: an isolated solution has a misfit below this share of the gate; others pass the gate without being solutions
+EXACT = 0.002
 
 
 class ReferenceSet(NamedTuple):
@@ -42,10 +49,12 @@ class ReferenceSet(NamedTuple):
         theta: parameters ``(count, parameters)``.
         finite: whether the exact solutions are isolated points, all of which are listed; otherwise they form a
             continuum, of which this is a sample of everything that passes the gates.
+        y: the condition, ``(*y_shape)``; None where it is not known.
     """
 
     theta: Tensor
     finite: bool
+    y: Tensor | None = None
 
 
 class Budget(NamedTuple):
@@ -54,8 +63,9 @@ class Budget(NamedTuple):
     Attributes:
         simulations: simulated solutions; made block by block, so memory does not grow with them.
         starts: simulations that are refined for a condition with isolated solutions; a tenth of them for one of a
-            continuum of which few are accepted.
-        kept: reference solutions kept for each condition of a continuum.
+            continuum of which none is accepted.
+        kept: reference solutions kept for each condition of a continuum; half of them where simulations give fewer,
+            since refinement costs more, and a thin set needs fewer.
     """
 
     simulations: int = SIMULATIONS
@@ -72,8 +82,8 @@ def reference_sets(
     """Reference solutions of every condition, (near-)exhaustively.
 
     Sines and cosines of linear combinations of the variables are enumerated exactly. Otherwise, where solutions form a
-    continuum: simulations that pass the gates, completed by refined starts where these are few; where they are
-    isolated: the nearest simulations, refined to zero misfit, merged.
+    continuum: simulations that pass the gates, completed by disturbed and refined copies of them where these are few;
+    where they are isolated: the nearest simulations, refined to zero misfit, merged.
 
     Args:
         problem: what is to be inverted.
@@ -85,18 +95,20 @@ def reference_sets(
     phases = phase_conditions(problem) if known is not None else None
     finite = has_isolated_solutions(problem, seed)
     if finite and phases is not None and known is not None:
-        return [ReferenceSet(phase_solutions(problem.space, phases, one), True) for one in known]
+        return [
+            ReferenceSet(phase_solutions(problem.space, phases, one), True, target)
+            for one, target in zip(known, y, strict=True)
+        ]
     accept, near = (0, budget.starts) if finite else (budget.kept, budget.starts // 10)
     found = search_simulations(problem, y, accept, near, stream(Purpose.REFERENCE_POOL, seed), budget.simulations)
     sets = []
     each = zip(y, found.accepted, found.nearest, strict=True)
-    for target, accepted, nearest in _told(each, len(y), "conditions whose solutions are refined"):
+    for target, accepted, nearest in told(each, len(y), "conditions whose solutions are refined"):
         if finite:
-            sets.append(ReferenceSet(_isolated(problem, nearest, target), True))
+            sets.append(ReferenceSet(_isolated(problem, nearest, target), True, target))
             continue
-        if len(accepted) < budget.kept // 20:
-            accepted = torch.cat([accepted, _completed(problem, nearest, target, seed)])
-        sets.append(ReferenceSet(accepted, False))
+        theta = _completed(problem, accepted, nearest, target, budget.kept // 2, seed)
+        sets.append(ReferenceSet(theta, False, target))
     return sets
 
 
@@ -133,7 +145,7 @@ def search_simulations(
     gate = problem.gates.rmse**2 * 1.01 + 1e-6 * min(1.0, problem.gates.rmse**2) + rounding
     blocks = _simulated(problem, generator, simulations, y.device)
     count = math.ceil(simulations / _block(problem))
-    for theta, values in _told(blocks, count, "blocks of simulations searched"):
+    for theta, values in told(blocks, count, "blocks of simulations searched"):
         open_ones = [index for index in range(len(y)) if accept == 0 or len(accepted[index]) < accept]
         if not open_ones:
             break
@@ -169,12 +181,12 @@ def _block(problem: Problem) -> int:
     return max(BLOCK * 100 // numbers, 1)
 
 
-def _told(items: Iterable[Item], count: int, what: str) -> Iterator[Item]:
+def told(items: Iterable[Item], count: int, what: str) -> Iterator[Item]:
     """``items``, of which there are ``count``, with a line every few seconds on how many are done."""
-    told = time.monotonic()
+    last = time.monotonic()
     for number, item in enumerate(items):
-        if time.monotonic() - told > EVERY:
-            told = time.monotonic()
+        if time.monotonic() - last > EVERY:
+            last = time.monotonic()
             log.info("reference sets: %d of %d %s.", number, count, what)
         yield item
 
@@ -202,18 +214,67 @@ def _repeated(y: Tensor, count: int) -> Tensor:
     return y.expand(count, *y.shape)
 
 
-def _completed(problem: Problem, starts: Tensor, y: Tensor, seed: int) -> Tensor:
-    """Starts pulled to random misfits below the gate: a sample of a thin accepted set."""
-    share = torch.rand(len(starts), generator=stream(Purpose.REFERENCE_REFINEMENT, seed)).to(y)
-    refined = refine(problem, starts, _repeated(y, len(starts)), steps=30, target=share * problem.gates.rmse)
-    return _accepted(problem, refined.theta, y)
+def _completed(problem: Problem, accepted: Tensor, nearest: Tensor, y: Tensor, count: int, seed: int) -> Tensor:
+    """Up to ``count`` solutions: accepted ones, then disturbed copies pulled to random misfits below the gate."""
+    scale, noise, which = (stream(Purpose.REFERENCE_REFINEMENT, seed, kind) for kind in range(3))
+    for _ in range(ROUNDS):
+        missing = count - len(accepted)
+        known = accepted if len(accepted) else nearest
+        if missing <= 0 or len(known) == 0:
+            break
+        starts = known[torch.randint(len(known), (missing,), generator=which)]
+        starts = disturbed(problem.space, starts, scale, noise)
+        accepted = torch.cat([accepted, _refined_below_gate(problem, starts, y, 0.25, which)])
+    return accepted
+
+
+@torch.no_grad()
+def polished(problem: Problem, chosen: Tensor, y: Tensor, draws: int, rounds: int = POLISHES) -> Tensor:
+    """A choice of solutions, exchanged for disturbed copies of them wherever these cover more.
+
+    Few simulations lie where the widest solutions do, near the gate and the border of the range; from a good choice
+    they are not far.
+
+    Args:
+        problem: what is inverted.
+        chosen: parameters ``(draws, parameters)``, valid for ``y``.
+        y: the condition ``(*y_shape)``.
+        draws: how many to choose at most.
+        rounds: how often copies are made.
+    """
+    scale, noise, which = (stream(Purpose.REFERENCE_REFINEMENT, 0, kind) for kind in range(3, 6))
+    for _ in range(rounds if len(chosen) else 0):
+        copies = disturbed(problem.space, chosen.repeat(COPIES, 1), scale, noise, 0.005, 0.1)
+        copies = _refined_below_gate(problem, copies, y, 0.02, which)
+        chosen = torch.cat([chosen, copies])
+        u = problem.space.coordinates(problem.space.decode(chosen)).unsqueeze(0)
+        valid = torch.ones(u.shape[:2], dtype=torch.bool, device=u.device)
+        # those that were chosen, filled up to as many as are wanted
+        first = torch.arange(min(draws, len(chosen)), device=chosen.device).unsqueeze(0)
+        chosen = chosen[exchange(u, valid, first, passes=1)[0]]
+    return chosen
+
+
+def _refined_below_gate(
+    problem: Problem, starts: Tensor, y: Tensor, power: float, generator: torch.Generator
+) -> Tensor:
+    """Starts pulled to random misfits below the gate, the nearer to it the smaller ``power``; the valid ones."""
+    share = torch.rand(len(starts), generator=generator).to(y) ** power
+    target = 0.99 * problem.gates.rmse * share
+    return _accepted(problem, refine(problem, starts, _repeated(y, len(starts)), 15, target).theta, y)
 
 
 def _isolated(problem: Problem, starts: Tensor, y: Tensor) -> Tensor:
     """All distinct exact solutions that the starts lead to."""
     refined = refine(problem, starts, _repeated(y, len(starts)), steps=30)
-    exact = refined.misfit < 0.002 * problem.gates.rmse
+    exact = is_exact(problem, refined.misfit)
     return merge(problem, refined.theta[exact], refined.misfit[exact])
+
+
+def is_exact(problem: Problem, misfit: Tensor) -> Tensor:
+    """Which misfits are those of exact solutions, bool of the shape of ``misfit``."""
+    # refinement ends at 1e-6
+    return misfit < max(EXACT * problem.gates.rmse, 2e-6)
 
 
 def merge(problem: Problem, theta: Tensor, misfit: Tensor) -> Tensor:
@@ -224,13 +285,30 @@ def merge(problem: Problem, theta: Tensor, misfit: Tensor) -> Tensor:
         theta: ``(count, parameters)``.
         misfit: ``(count,)``.
     """
-    rest = theta[misfit.argsort(stable=True)]
-    found = []
-    while len(rest):
-        found.append(rest[0])
-        distance = problem.space.scaled(rest) - problem.space.scaled(rest[0])
-        rest = rest[distance.square().mean(1).sqrt() > SEPARATION]
-    return torch.stack(found) if found else theta[:0]
+    return theta[clusters(problem.space.scaled(theta), misfit)[0]]
+
+
+def clusters(theta: Tensor, misfit: Tensor, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Clusters of solutions that are nearer than :data:`SEPARATION` to the best of theirs.
+
+    Args:
+        theta: parameters as shares of their ranges, ``(count, parameters)``.
+        misfit: ``(count,)``.
+        most: clusters at most, those of the best; None gives all.
+
+    Returns:
+        Index of the best of each cluster ``(clusters,)``, best first, and the cluster of each solution ``(count,)``, -1
+        for those of none.
+    """
+    rest = misfit.argsort(stable=True)
+    found: list[Tensor] = []
+    label = torch.full_like(rest, -1)
+    while len(rest) and (most is None or len(found) < most):
+        far = (theta[rest] - theta[rest[0]]).square().mean(1).sqrt() > SEPARATION
+        label[rest[~far]] = len(found)
+        found.append(rest[:1])
+        rest = rest[far]
+    return torch.cat(found) if found else rest[:0], label
 
 
 @torch.no_grad()
@@ -265,17 +343,32 @@ def cached_reference_sets(
     """
     if folder is None:
         return reference_sets(problem, y, known=known, budget=budget)
-    key = hashlib.sha256(f"{VERSION} {problem.digest} {known is None} {tuple(budget)}".encode())
-    key.update(y.detach().cpu().contiguous().numpy().tobytes())
-    path = Path(folder) / f"reference-{key.hexdigest()[:24]}.pt"
-    if path.is_file():
-        try:
-            stored = torch.load(path, map_location=y.device, weights_only=True)
-            return [ReferenceSet(theta, finite) for theta, finite in stored]
-        except Exception as error:  # torch.load raises many kinds for a damaged file
-            log.warning("%s cannot be read (%s); its reference sets are searched anew.", path, type(error).__name__)
-    log.info("searching reference sets of %d conditions, which draws are compared with; kept in %s.", len(y), folder)
-    sets = reference_sets(problem, y, known=known, budget=budget)
-    with replacing(path) as temporary:
-        torch.save([(reference.theta.cpu(), reference.finite) for reference in sets], temporary)
-    return sets
+    path = cache_path(folder, "reference", f"{problem.digest} {known is None} {tuple(budget)}", [y])
+    stored = cached(path, lambda content: _fits(content, y, problem))
+    if stored is None:
+        text = "searching reference sets of %d conditions, which draws are compared with; kept in %s."
+        log.info(text, len(y), folder)
+        sets = reference_sets(problem, y, known=known, budget=budget)
+        stored = [(reference.theta.cpu(), reference.finite) for reference in sets]
+        save(path, stored)
+    each = zip(stored, y, strict=True)
+    return [ReferenceSet(theta.to(y.device), finite, target) for (theta, finite), target in each]
+
+
+def cache_path(folder: str | Path, name: str, words: str, tensors: Iterable[Tensor]) -> Path:
+    """Where something is kept that follows from ``words`` and ``tensors``."""
+    key = hashlib.sha256(f"{VERSION} {words}".encode())
+    for tensor in tensors:
+        key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return Path(folder) / f"{name}-{key.hexdigest()[:24]}.pt"
+
+
+def _fits(content: Any, y: Tensor, problem: Problem) -> bool:
+    """Whether a file holds a reference set of each of the conditions ``y``."""
+    return len(content) == len(y) and all(
+        isinstance(finite, bool)
+        and theta.dtype == y.dtype
+        and theta.shape == (len(theta), problem.space.parameters)
+        and bool(theta.isfinite().all())
+        for theta, finite in content
+    )

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cvae.tasks import Problem
+from cvae.tasks import Problem, Space
 
 #: two lines of 50 points refined at once, fewer of longer or more ones: the Jacobian of a chunk bounds the memory
 CHUNK = 8_192
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-7, 1e7
+#: least and largest disturbance, as a share of the range; spread evenly in its logarithm
+NEAR, FAR = 0.02, 0.5
 
 
 class Refined(NamedTuple):
@@ -61,6 +63,28 @@ def refine(
         torch.cat([part.misfit for part in parts]),
         sum(part.evaluations for part in parts),
     )
+
+
+def disturbed(
+    space: Space,
+    theta: Tensor,
+    scale: torch.Generator,
+    noise: torch.Generator,
+    near: float = NEAR,
+    far: float = FAR,
+) -> Tensor:
+    """Copies of solutions ``(..., parameters)``, disturbed by little and by much, within what the space allows.
+
+    Args:
+        space: gives the ranges.
+        theta: solutions.
+        scale, noise: sources of how far each goes and where to.
+        near, far: least and largest disturbance, as a share of the range.
+    """
+    share = near * (far / near) ** torch.rand(*theta.shape[:-1], 1, generator=scale).to(theta)
+    # by the inverse distribution function: torch.randn gives other numbers when asked for them in other portions
+    uniform = torch.rand(theta.shape, generator=noise).clamp(1e-6, 1 - 1e-6)
+    return space.project(theta + share * space.span(theta) * torch.special.ndtri(uniform).to(theta))
 
 
 def _refine(problem: Problem, theta: Tensor, y: Tensor, steps: int, target: Tensor | None) -> Refined:

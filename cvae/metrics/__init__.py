@@ -1,7 +1,7 @@
 """Measures of generated solutions: a pure function and a torchmetrics Metric each."""
 
 from cvae.metrics.active_units import ActiveUnits, active_units
-from cvae.metrics.choice import exchange, greedy_cover
+from cvae.metrics.choice import best_cover, exchange, greedy_cover
 from cvae.metrics.curves import CurveRatios, curve_ratios, peaks
 from cvae.metrics.dependence import kendall_error, kendall_values
 from cvae.metrics.distributions import SampleDistances, anderson_darling, energy_scores, sample_distances
@@ -44,6 +44,7 @@ __all__ = [
     "WeightError",
     "active_units",
     "anderson_darling",
+    "best_cover",
     "coverage",
     "coverage_limit",
     "coverage_ratio",

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cvae.metrics.base import RunningMean
-from cvae.metrics.choice import greedy_cover
+from cvae.metrics.choice import best_cover
 from cvae.metrics.draws import Coordinates, coverage
 from cvae.metrics.records import Check, Drawn
 
 
 def coverage_limit(u: Tensor, draws: int) -> Tensor:
-    """Coverage that a greedy choice of ``draws`` reference solutions reaches, a number; 0 without any.
+    """Coverage that the best known choice of ``draws`` reference solutions reaches, a number; 0 without any.
 
     Args:
         u: coordinates of the reference solutions as shares of their ranges, ``(count, coordinates)``.
@@ -24,7 +24,7 @@ def coverage_limit(u: Tensor, draws: int) -> Tensor:
     if len(u) == 0:
         return u.new_zeros(())
     everything = torch.ones(1, len(u), dtype=torch.bool, device=u.device)
-    chosen = greedy_cover(u.unsqueeze(0), everything, draws)[0]
+    chosen = best_cover(u.unsqueeze(0), everything, draws)[0]
     return coverage(u[chosen].unsqueeze(0), everything[:, chosen])[0]
 
 

@@ -16,10 +16,13 @@ from cvae.models.generative import Evaluation, Generative, Training
 from cvae.models.sampler import AtTemperature, Sampler
 from cvae.networks import LatentNetwork, Reconstruction
 from cvae.sampling import chunk_size, find_point_set, in_chunks
+from cvae.seeds import Purpose, stream
 from cvae.tasks import Problem, Task
 
 #: samples of the latent that are decoded at once for the likelihood
 DECODED = 65_536
+#: terms of the set objective, of a training that has one
+SET_TERMS = ("set_coverage", "set_violation")
 
 
 class CVAE(Generative):
@@ -58,10 +61,22 @@ class CVAE(Generative):
         self._active: ActiveUnits | None = None
         self._information: list[Tensor] = []
         self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
+        self._sets: torch.Generator | None = None
+        if objective.set_objective.weight > 0 and not isinstance(task, Problem):
+            raise UserError(
+                f"loss.set_objective.weight is {objective.set_objective.weight}, but a task without a forward operator "
+                "has no gates that sets of draws could be trained for; set it to 0."
+            )
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any], task: Task) -> None:
-        """Refuse steps of Langevin dynamics, see :meth:`Generative.check_settings`."""
+        """Refuse a y-term without a forward operator, and steps of Langevin dynamics, see
+        :meth:`Generative.check_settings`."""
+        weight = settings["loss"].get("wy")
+        if not isinstance(task, Problem) and isinstance(weight, int | float) and weight > 0:
+            raise UserError(
+                f"loss.wy is {weight}, but these data have no forward operator to compare with y; set loss.wy=0."
+            )
         for name in ("steps", "step_size"):
             value = settings["evaluation"].get(name)
             if value is not None:
@@ -95,6 +110,12 @@ class CVAE(Generative):
         # a last, smaller batch is compiled as well, rather than all for any size
         self._compiled = torch.compile(self.network.reconstruct, dynamic=False)
 
+    def on_train_epoch_start(self) -> None:
+        """Start the noise of the epoch, that of the sets of draws included."""
+        super().on_train_epoch_start()
+        keys = (self.seed, self.current_epoch, self.global_rank)
+        self._sets = stream(Purpose.SETS, *keys, device=self.device)
+
     def setup(self, stage: str) -> None:
         """Start the measure of active units; take the units of x and y from the training data of a new training."""
         self._active = ActiveUnits(self.network.latent_dim, self.network.active_variance).to(self.device)
@@ -104,9 +125,26 @@ class CVAE(Generative):
 
     def loss(self, batch: Batch, progress: Progress | None = None) -> dict[str, Tensor]:
         """Named per-sample terms ``(batch,)``, see :meth:`cvae.losses.Objective.__call__`."""
+        if progress is not None and self.objective.set_objective.active(progress):
+            return self._loss_of_sets(batch, progress)
         # compiled for the batches of training alone: others have other shapes, and are few
         compiled = self._compiled if progress is not None else None
-        return self._terms((compiled or self.network.reconstruct)(batch.x, batch.y), batch, progress)
+        terms = self._terms((compiled or self.network.reconstruct)(batch.x, batch.y), batch, progress)
+        if progress is None or self.objective.set_objective.weight == 0:
+            return terms
+        return terms | dict.fromkeys(SET_TERMS, torch.zeros_like(terms["loss"]))
+
+    def _loss_of_sets(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Terms of the first pairs of a batch, as many as there are sets of draws in a step."""
+        objective = self.objective.set_objective
+        if self._sets is None:
+            raise ValueError("sets of draws are trained by a trainer only, which starts their random numbers.")
+        sets = objective(self.problem, self.network, batch.y, progress, self._sets)
+        count = len(sets.cost)
+        first = Batch(batch.x[:count], batch.y[:count])
+        terms = self._terms(self.network.reconstruct(*first), first, progress)
+        terms["loss"] = terms["loss"] + objective.weight * sets.cost
+        return terms | dict(zip(SET_TERMS, (sets.gain, sets.violation), strict=True))
 
     def _terms(
         self, reconstruction: Reconstruction, batch: Batch, progress: Progress | None = None

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from cvae.data.batches import Batch
-from cvae.errors import UserError
+from cvae.errors import UserError, innermost
 from cvae.losses import Progress, Schedule
 from cvae.metrics import Drawn
 from cvae.models import checkpoints
+from cvae.models.divergence import check_finite
 from cvae.sampling import find_point_set
 from cvae.seeds import Purpose, stream
 from cvae.tasks import Problem, Task
@@ -30,6 +31,8 @@ MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 
 #: conditions and draws that are drawn and measured at once; several processes share the conditions in such portions
 CONDITIONS, DRAWS = 25, 65_536
+#: training steps after which losses are looked at, which an accelerator has to be waited for
+LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,17 @@ class Generative(LightningModule, ABC):
         config, weights = checkpoints.read_checkpoint(path, allow)
         cls._kind(config, f"{path}: ")
         try:
-            model = cls.from_config(config)
-            model.load_state_dict(weights)
+            with checkpoints.no_larger_than(path, weights):
+                model = cls.from_config(config)
         except Exception as error:
+            cause = innermost(error)
+            if isinstance(cause, checkpoints.CheckpointError):
+                raise cause from None
             raise checkpoints.CheckpointError(
-                f"{path}: its config and weights do not make a model ({error})."
+                f"{path}: its config does not make a model ({cause}); it is damaged or of another version."
             ) from error
+        checkpoints.check_fit(path, weights, model)
+        model.load_state_dict(weights)
         return model.eval()
 
     @classmethod
@@ -276,10 +284,12 @@ class Generative(LightningModule, ABC):
         self._seed_noise(self.current_epoch)
 
     def on_validation_start(self) -> None:
-        """Start the noise of a validation outside of a training."""
+        """Start the noise of a validation outside of a training; within one, see that it has not diverged."""
         # within a training it would give the steps after it the noise of other steps again
         if self.trainer.state.fn != "fit":
             self._seed_noise(0, 0)
+        elif not self.trainer.sanity_checking:
+            self._check_finite(weights=True)
 
     def on_test_start(self) -> None:
         """Start the noise of a test."""
@@ -291,10 +301,25 @@ class Generative(LightningModule, ABC):
         torch.manual_seed(stream(Purpose.POSTERIOR, self.seed, *keys, self.global_rank).initial_seed())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of a batch, a number; its terms are noted."""
+        """Mean loss of a batch, a number; its terms are noted.
+
+        Raises:
+            DivergedError: if a loss of one of the last :data:`LOOKED_AT` steps is not finite. At the end of an epoch,
+                before anything is measured or kept, the rest of them and the weights are looked at; a step does not
+                wait for the device.
+        """
         terms = self.loss(batch, Progress(self.global_step, self._total_steps))
         self._note("train", terms)
+        if len(self._sums["train"]) % LOOKED_AT == 0:
+            self._check_finite()
         return terms["loss"].mean()
+
+    def _check_finite(self, weights: bool = False) -> None:
+        """Raise an error if the loss of one of the last steps, or a weight, is not finite."""
+        sums = self._sums.get("train", [])
+        if sums:
+            last = torch.stack([terms for terms, _ in sums[-LOOKED_AT:]])
+            check_finite(self, last, self._names["train"], steps=len(sums), weights=weights)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Note the terms of a batch."""
@@ -311,7 +336,8 @@ class Generative(LightningModule, ABC):
         self._sums.setdefault(stage, []).append((sums, len(terms["loss"])))
 
     def on_train_epoch_end(self) -> None:
-        """Log terms and learning rate."""
+        """See that the training has not diverged; log terms and learning rate."""
+        self._check_finite(weights=True)
         self._log_terms("train")
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 

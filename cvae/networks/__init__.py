@@ -1,11 +1,12 @@
 """Plain ``nn.Module``s: encoders, decoders, output heads and priors, and the models assembled from them."""
 
 from cvae.networks.base import Decoder, Encoder, GaussianCVAE, LatentNetwork, Reconstruction
+from cvae.networks.branches import BranchedCVAE, branches
 from cvae.networks.convolutional import conv
 from cvae.networks.divergences import KL, MMD, BatchDivergence, Divergence, LatentOptions, SlicedWasserstein
 from cvae.networks.energy import EnergyNetwork, energy
 from cvae.networks.heads import Head, ParametersHead, ProbabilitiesHead, ValuesHead
-from cvae.networks.latent import Bound, EnumeratedLatent, GaussianLatent, Latent, SampledLatent
+from cvae.networks.latent import Bound, BranchedLatent, EnumeratedLatent, GaussianLatent, Latent, SampledLatent
 from cvae.networks.mixture import CategoricalCVAE, mixture
 from cvae.networks.perceptrons import deep, dense
 from cvae.networks.points import NoisyCVAE, points
@@ -26,6 +27,8 @@ __all__ = [
     "MMD",
     "BatchDivergence",
     "Bound",
+    "BranchedCVAE",
+    "BranchedLatent",
     "CategoricalCVAE",
     "ConditionScaler",
     "ConditionedNormal",
@@ -58,6 +61,7 @@ __all__ = [
     "StudentT",
     "Uniform",
     "ValuesHead",
+    "branches",
     "conv",
     "deep",
     "dense",

@@ -66,6 +66,11 @@ class LatentNetwork(nn.Module, ABC):
             Solutions ``(batch, draws, *x_shape)``.
         """
 
+    def log_choice(self, y: Tensor, u: Tensor) -> Tensor | None:
+        """``log p(k|y)`` of the discrete part of the latent that :meth:`draw` makes of the points, ``(batch, draws)``;
+        arguments as there. None for a latent without such a part, whose draws follow the weights smoothly."""
+        return None
+
     @abstractmethod
     def information(self, x: Tensor, y: Tensor) -> Tensor:
         """Estimate of the mutual information of latent and data in nats; at most the logarithm of the batch size."""
@@ -167,7 +172,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.sees_y, self.posterior = sees_y, posterior
+        self.latent_dim, self.sees_y, self.posterior = latent_dim, sees_y, posterior
         self.out = nn.Linear(trunk.width, 2 * latent_dim)
 
     def forward(self, x: Tensor, y: Tensor) -> Posterior:

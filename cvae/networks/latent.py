@@ -19,6 +19,25 @@ class Bound(NamedTuple):
     weights: Tensor
 
 
+def choose(log_prior: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
+    """Values k of a discrete latent, by the inverse of its distribution function, ``(batch, draws)``.
+
+    The values stand in order of probability. Evenly spread points then give distinct ones, and of the many with little
+    probability, which lie side by side, together as many as all of them are due.
+
+    Args:
+        log_prior: ``log p(k|y)``, ``(batch, values)``.
+        u: uniform numbers ``(batch, draws)``.
+        temperature: power ``1 / temperature`` of the probabilities.
+    """
+    if temperature != 1:
+        log_prior = (log_prior / temperature).log_softmax(-1)
+    order = log_prior.argsort(dim=1, descending=True)
+    cumulative = log_prior.gather(1, order).exp().cumsum(1)
+    rank = torch.searchsorted(cumulative, u.contiguous()).clamp_max(log_prior.shape[1] - 1)
+    return order.gather(1, rank)
+
+
 class Latent(Protocol):
     """Posterior and prior of the latent of a training batch."""
 
@@ -80,3 +99,19 @@ class SampledLatent(NamedTuple):
         kl = self.log_ratio.mean(1)
         weights = torch.full_like(cost, 1 / cost.shape[1]).detach()
         return Bound(cost.mean(1) + beta * kl, kl, weights)
+
+
+class BranchedLatent(NamedTuple):
+    """A Gaussian latent z and a discrete one k, whose values were enumerated for one sample of z."""
+
+    z: GaussianLatent
+    k: EnumeratedLatent
+
+    def bound(self, cost: Tensor, beta: float) -> Bound:
+        """``-beta log sum_k p(k|y) exp(-cost(k) / beta) + beta * KL`` of z.
+
+        This is the bound at the best posterior ``q(k|z,x,y)``.
+        """
+        branches = self.k.bound(cost, beta)
+        whole = self.z.bound(branches.total.unsqueeze(1), beta)
+        return Bound(whole.total, whole.kl + branches.kl, branches.weights)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cvae.errors import UserError
 from cvae.networks.base import LatentNetwork, Reconstruction
 from cvae.networks.heads import Head
-from cvae.networks.latent import EnumeratedLatent
+from cvae.networks.latent import EnumeratedLatent, choose
 from cvae.networks.scalers import ConditionScaler
 from cvae.networks.trunks import Residual
 from cvae.recording import recorded
@@ -35,10 +35,7 @@ class CategoricalCVAE(LatentNetwork):
 
     def __init__(self, trunk: Residual, head: Head, components: int, enumerated: int, scaler: ConditionScaler) -> None:
         super().__init__()
-        if components < 2:
-            raise UserError(f"model.components is {components}; it must be at least 2.")
-        if not 1 <= enumerated <= components:
-            raise UserError(f"model.enumerated is {enumerated}; it must be between 1 and model.components.")
+        check_components(components, enumerated)
         self.trunk, self.head, self.scaler = trunk, head, scaler
         self.components, self.enumerated = components, enumerated
         self.latent_dim = components
@@ -65,9 +62,7 @@ class CategoricalCVAE(LatentNetwork):
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
         """The components nearest to x ``(batch, *x_shape)``: ``(batch, enumerated, *x_shape)``."""
         raw, log_prior = self.components_of(y)
-        with torch.no_grad():
-            distance = self.head.squared_error(raw, x)
-            nearest = distance.topk(self.enumerated, dim=1, largest=False).indices
+        nearest = nearest_components(self.head, raw, x, self.enumerated)
         chosen = raw.gather(1, nearest.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
         code = torch.zeros_like(log_prior).scatter(1, nearest[:, :1], 1.0)
         return Reconstruction(self.head(chosen), EnumeratedLatent(log_prior.gather(1, nearest)), code)
@@ -81,14 +76,32 @@ class CategoricalCVAE(LatentNetwork):
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, 1)``."""
         raw, log_prior = self.components_of(y)
-        if temperature != 1:
-            log_prior = (log_prior / temperature).log_softmax(-1)
-        # inverse distribution function of p(k|y), with k in order of probability: even points u give distinct k
-        order = log_prior.argsort(dim=1, descending=True)
-        cumulative = log_prior.gather(1, order).exp().cumsum(1)
-        rank = torch.searchsorted(cumulative, u[..., 0].contiguous()).clamp_max(self.components - 1)
-        k = order.gather(1, rank)
+        k = choose(log_prior, u[..., 0], temperature)
         return self.head(raw.gather(1, k.unsqueeze(-1).expand(-1, -1, raw.shape[-1])))
+
+    def log_choice(self, y: Tensor, u: Tensor) -> Tensor:
+        """``log p(k|y)`` of the components of the draws, ``(batch, draws)``."""
+        log_prior = self.components_of(y)[1]
+        return log_prior.gather(1, choose(log_prior, u[..., 0]))
+
+
+def check_components(components: int, enumerated: int) -> None:
+    """Refuse numbers of components that make no sense.
+
+    Raises:
+        UserError: naming the one.
+    """
+    if components < 2:
+        raise UserError(f"model.components is {components}; it must be at least 2.")
+    if not 1 <= enumerated <= components:
+        raise UserError(f"model.enumerated is {enumerated}; it must be between 1 and model.components.")
+
+
+@torch.no_grad()
+def nearest_components(head: Head, raw: Tensor, x: Tensor, count: int) -> Tensor:
+    """Which ``count`` of the components ``raw`` ``(batch, components, head.outputs)`` are nearest to solutions ``x``
+    ``(batch, *x_shape)``, the nearest first, ``(batch, count)``."""
+    return head.squared_error(raw, x).topk(count, dim=1, largest=False).indices
 
 
 @recorded

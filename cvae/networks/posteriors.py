@@ -127,7 +127,7 @@ def student_t(parameters: Tensor, degrees: float) -> StudentT:
     return StudentT(mean, log_scale.clamp(-LOG_VAR_LIMIT / 2, LOG_VAR_LIMIT / 2), degrees)
 
 
-def mutual_information(posterior: Posterior, z: Tensor) -> Tensor:
+def mutual_information(posterior: Posterior, z: Tensor, k: Tensor | None = None) -> Tensor:
     """Mutual information of latent and data in nats, with the mixture of the batch's posteriors as the marginal of z.
 
     Hoffman & Johnson 2016, "ELBO surgery", with the estimate of He et al. 2019, "Lagging inference networks".
@@ -135,8 +135,11 @@ def mutual_information(posterior: Posterior, z: Tensor) -> Tensor:
     Args:
         posterior: of each sample, ``(batch, latent_dim)``.
         z: one draw from each posterior, ``(batch, latent_dim)``.
+        k: a discrete part of the latent, ``(batch,)``, of which each sample has one value with certainty.
     """
     every = posterior.log_prob(z.unsqueeze(0).expand(len(z), -1, -1))  # (posterior, draw)
+    if k is not None:
+        every = every.masked_fill(k.unsqueeze(1) != k, -math.inf)
     own = every.diagonal()
     return (own - every.logsumexp(0) + math.log(len(z))).mean()
 

@@ -183,7 +183,8 @@ class LearnedMixture(GaussianPosterior):
         self.noise_dim = latent_dim + 1
         self.logits = nn.Parameter(torch.zeros(components))
         # apart from the start, since components that begin alike stay alike
-        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        self.means = nn.Parameter(torch.empty(components, latent_dim))
+        nn.init.normal_(self.means)
         self.log_vars = nn.Parameter(torch.full((components, latent_dim), -2.0))
 
     def log_prob(self, z: Tensor, y: Tensor) -> Tensor:

@@ -10,25 +10,24 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from cvae.errors import UserError
+from cvae.errors import MissingFileError, UserError, printable
 from cvae.files import replacing
-from cvae.models import Generative
-from cvae.models.checkpoints import check_fit, read_content
-from cvae.runs.continuation import KEY
+from cvae.models.checkpoints import CheckpointError, check_fit, read_content
+from cvae.runs.checkpoint_checks import Expected, check_own
+from cvae.runs.continuation import KEY, confined, versions
+from cvae.runs.folder import LAST, Start, check_kind, set_aside
+from cvae.runs.ranks import rank
 
-#: what a training needs to go on
-RESUMED = {
-    KEY: dict, "epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list, "loops": dict,
-}  # fmt: skip
-#: what no result depends on of an optimizer's options, and the rate that the schedule has come to
-UNCOMPARED = {"params", "lr", "initial_lr", "fused", "foreach", "capturable", "differentiable"}
+#: what a writer that was killed leaves, see :func:`cvae.files.replacing`
+LEFT = f".*{'[0-9a-f]' * 16}.ckpt"
 
 log = logging.getLogger(__name__)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+    """Writes a checkpoint beside its place and renames it, and reads none that is damaged.
 
     Lightning's own way writes into the folder for temporary files and moves the file from there: where that is another
     disk, the move is a copy, and one that is cut short leaves half a checkpoint in the place of a whole one.
@@ -42,92 +41,129 @@ class WholeCheckpoints(TorchCheckpointIO):
         with replacing(path) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
-
-def resumable(path: Path) -> Path | None:
-    """``path`` if a run can go on from it; None if it does not exist, or is damaged, which is said.
-
-    Raises:
-        OSError: if it cannot be read now; the next try may find it whole.
-    """
-    if not path.is_file():
-        return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        missing = _missing(content)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.warning("%s: cannot be loaded (%s); the run starts anew.", path, reason)
-        return None
-    if missing:
-        log.warning("%s: lacks %s; the run starts anew.", path, ", ".join(missing))
-        return None
-    return path
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """What a checkpoint holds, on the CPU; see :func:`cvae.models.checkpoints.read_content`."""
+        return read_content(path)
 
 
-def _missing(content: Mapping[str, Any]) -> list[str]:
-    return sorted(name for name, kind in RESUMED.items() if not isinstance(content.get(name), kind))
+def resumable(run_dir: Path, expected: Expected) -> Start:
+    """Where a run goes on: at its last checkpoint or, where that is damaged or gone, at the newest one that is whole.
 
-
-def check_continuable(path: str | Path, model: Generative, trainer: Mapping[str, Any]) -> None:
-    """Check that a training of ``model`` can go on from the checkpoint of another run.
+    The first process sets a damaged ``last.ckpt`` or best checkpoint aside as ``NAME.damaged`` in ``run_dir`` and says
+    so, as well as which best epoch is lost; where none is whole, all that the run wrote. The others come to the same
+    start, also while it does so.
 
     Args:
-        path: of the checkpoint.
-        model: with its optimizer, not trained yet.
-        trainer: how far it shall be trained, ``max_epochs`` and ``max_steps``.
+        run_dir: the run's folder.
+        expected: what its checkpoints fit.
 
     Raises:
-        MissingFileError: if there is no such file.
-        UserError: for a damaged or foreign file, weights of another model, another optimizer, or nothing that is left
-            to do.
+        UserError: for a ``last.ckpt`` of another run, one of other versions that does not fit, or one that cannot be
+            read now.
     """
-    content = read_content(path)
-    check_fit(path, content["state_dict"], model)
-    missing = _missing(content)
-    if missing:
-        raise UserError(f"ckpt_path is {path}, which lacks {', '.join(missing)}; name a checkpoint of a run.")
-    for name, done in (("epochs", content["epoch"] + 1), ("steps", content["global_step"])):
-        most = trainer.get(f"max_{name}", -1)
-        if most is not None and 0 <= most <= done:
-            raise UserError(f"trainer.max_{name} is {most}, but {path} has {done} {name} already; set it higher.")
-    try:
-        there = _options(content["optimizer_states"][0]["param_groups"][0])
-    except (LookupError, TypeError):
-        raise UserError(f"ckpt_path is {path}, whose optimizer_states are damaged; name another checkpoint.") from None
-    _check_optimizer(path, there, model)
-
-
-def _check_optimizer(path: str | Path, there: dict[str, Any], model: Generative) -> None:
-    """Check that the optimizer of ``model`` has the options that come with the state of the one that goes on."""
-    assert model.training_parts is not None
-    here = _options(model.training_parts.optimizer(model.parameters()).param_groups[0])
-    differ = [name for name in here | there if here.get(name) != there.get(name)]
-    if differ:
-        told = [f"{name} is {there.get(name, 'not set')} there and {here.get(name, 'not set')} here" for name in differ]
-        raise UserError(
-            f"optimizer: {path} goes on with its own one, which differs: {'; '.join(told)}. Set it as it was, or begin "
-            f"anew with these weights, init_from={path}."
+    last = run_dir / LAST
+    if rank() == 0:
+        for path in filter(Path.is_file, last.parent.glob(LEFT)):
+            path.unlink()
+    known = any(last.parent.rglob("[!.]*.ckpt"))
+    content = _whole(last, expected)
+    start = start_from(expected.run, last, content) if content else _newest(last, expected)
+    if rank() > 0:
+        return start
+    if start.checkpoint is not None:
+        _tell_lost(content or read_content(start.checkpoint), last.parent, expected)
+    elif known:
+        log.warning(
+            "%s: none of its checkpoints is whole; the run starts anew. What it wrote before is moved to %s.",
+            run_dir,
+            set_aside(run_dir),
         )
+    return start
 
 
-def _options(group: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a result of the options of an optimizer; ``lr`` is the one that its schedule began with."""
-    options = {name: value for name, value in group.items() if name not in UNCOMPARED}
-    return {"lr": group.get("initial_lr", group["lr"])} | options
+def _newest(last: Path, expected: Expected) -> Start:
+    """The start at the newest whole checkpoint beside the last one; others, also of other runs, are left alone."""
+    found = []
+    for path in sorted(last.parent.glob("[!.]*.ckpt")):
+        if path != last and path.is_file() and (content := _fitting(path, expected)) is not None:
+            found.append(start_from(expected.run, path, content))
+    return max(found, key=lambda start: start.step or 0, default=Start(expected.run))
 
 
-def step_of(path: Path | None) -> int | None:
-    """The optimiser step at which a checkpoint was written; None for no checkpoint."""
-    if path is None:
+def _fitting(path: Path, expected: Expected) -> dict[str, Any] | None:
+    """What a checkpoint holds; None if a run cannot go on from it."""
+    try:
+        content = read_content(path)
+        try:
+            check_own(path, content, expected)
+        except UserError as error:
+            raise CheckpointError(str(error)) from None
+    except (MissingFileError, CheckpointError) as error:
+        log.warning("%s It is passed over.", error)
         return None
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    return content
 
 
-def versions_of(path: Path | None) -> dict[str, str]:
-    """By which names the loggers of a training know it, by their classes; empty for no checkpoint."""
-    if path is None:
-        return {}
-    found: dict[str, str] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[KEY].get("loggers", {})
-    return found
+def start_from(run: str, path: Path, content: Mapping[str, Any] | None = None) -> Start:
+    """The start of the run with the identity ``run`` at a checkpoint, which is read if its content is not given."""
+    content = content or read_content(path)
+    return Start(run, path, content["global_step"], content[KEY]["loggers"])
+
+
+def _whole(path: Path, expected: Expected, *, weights_only: bool = False) -> dict[str, Any] | None:
+    """What a checkpoint of a run holds; None if there is none, or a damaged one, which is set aside.
+
+    Raises:
+        UserError: for one of another run or of other versions, which is no damage, or for no plain file.
+    """
+    check_kind(path)
+    content: dict[str, Any] = {}
+    try:
+        content = read_content(path)
+        if weights_only:
+            check_fit(path, content["state_dict"], expected.model)
+        else:
+            check_own(path, content, expected)
+    except MissingFileError:
+        return None
+    except CheckpointError as error:
+        differ = _other_versions(content)
+        if differ:
+            raise UserError(
+                f"{error} It was written by other versions: {differ}. Use those, or move it away to begin anew."
+            ) from None
+        if rank() == 0:
+            aside = path.parent.parent / f"{path.name}.damaged"
+            path.replace(aside)
+            log.warning("%s It is set aside as %s.", error, aside)
+        return None
+    return content
+
+
+def _other_versions(content: Mapping[str, Any]) -> str:
+    """In what the versions that wrote a checkpoint differ from those here, in words; empty if it does not tell."""
+    own = content.get(KEY)
+    if not isinstance(own, Mapping):
+        return ""
+    there = own.get("versions")
+    found = {name: there.get(name) if isinstance(there, Mapping) else None for name in versions()}
+    return ", ".join(
+        f"{name} {printable(str(found[name] or 'not named'))[:20]} there and {here} here"
+        for name, here in versions().items()
+        if found[name] != here
+    )
+
+
+def _tell_lost(content: Mapping[str, Any], folder: Path, expected: Expected) -> None:
+    """Set the checkpoints of best epochs aside where they are damaged, and say what is lost with them."""
+    for callback in expected.callbacks:
+        if not isinstance(callback, ModelCheckpoint) or callback.monitor is None:
+            continue
+        state = confined(content["callbacks"][callback.state_key], folder.resolve())
+        best = state["best_model_path"]
+        if best and _whole(Path(best), expected, weights_only=callback.save_weights_only) is None:
+            log.warning(
+                "%s: is damaged or gone, and with it the best epoch up to now. The best one of those that follow is "
+                "kept in its place; if none follows, the last one.",
+                best,
+            )

@@ -22,7 +22,7 @@ from rich.table import Table
 from cvae.config import digest, flatten
 from cvae.errors import UserError
 from cvae.files import replacing
-from cvae.runs.folder import FAILED, FINISHED, RESULT, RUNNING, decisive, read
+from cvae.runs.folder import DIVERGED, FAILED, FINISHED, RESULT, RUNNING, decisive, read
 from cvae.runs.locks import in_use
 
 log = logging.getLogger(__name__)
@@ -114,14 +114,14 @@ def _run(run_dir: Path, record: Mapping[str, Any]) -> tuple[dict[str, Any], ...]
     repeated = {name: value for name, value in settings.items() if name.rpartition(".")[2] != "seed" or value != seed}
     status = str(record["status"])
     about = {
-        "problem": ", ".join(forward) if isinstance(forward, list) else forward,
+        "problem": ", ".join(map(str, forward)) if isinstance(forward, list) else str(forward),
         "group": digest(repeated) if settings else str(run_dir),
         "seed": seed,
         "status": INTERRUPTED if status == RUNNING and not in_use(run_dir) else status,
         "duration_s": record.get("duration_s"),
         "error": str(record.get("error") or "").partition("\n")[0],
-        "optimized_metric": record.get("optimized_metric") or config.get("optimized_metric"),
-        "optimized_mode": config.get("optimized_mode", "max"),
+        "optimized_metric": record.get("optimized_metric") or settings.get("optimized_metric"),
+        "optimized_mode": settings.get("optimized_mode", "max"),
     }
     # what a training that still runs has measured is not final
     measures = flatten(record.get("measures", {})) if status == FINISHED else {}
@@ -166,7 +166,7 @@ def _summary(runs: Runs, about: pd.DataFrame, metrics: Sequence[str] | None, sor
     mean = each.groupby(level=0).mean().where(each.groupby(level=0).count().eq(seeds, axis=0)).reindex(seeds.index)
     if shown:
         mean = mean.sort_values(shown[0], ascending=better == "lower")
-    time = pd.to_timedelta(about.groupby("group")["duration_s"].mean(), unit="s").dt.round("s").astype(str)
+    time = pd.to_timedelta(about.groupby("group")["duration_s"].mean(), unit="s").dt.round("s").astype(str).fillna("")
     names = about.index.to_series().groupby(about["group"]).agg(lambda group: _common(list(group)))
     groups = pd.DataFrame({"run": names, "seeds": seeds, "time": time.str.removeprefix("0 days ")}).loc[mean.index]
     settings, std = _differing(runs, about).loc[mean.index], each.groupby(level=0).std().reindex(mean.index)
@@ -208,8 +208,8 @@ def print_tables(runs: Runs, summaries: Sequence[Summary], title: str, width: in
     for summary in summaries:
         _print_table(summary, console)
     for name, run in runs.about.iterrows():
-        if run["status"] == FAILED:
-            console.print(escape(f"{name}  failed: {run['error']}"), style="red")
+        if run["status"] in (FAILED, DIVERGED):
+            console.print(escape(f"{name}  {run['status']}: {run['error']}"), style="red")
         elif run["status"] != FINISHED:
             console.print(escape(f"{name}  {run['status']}"))
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cvae.errors import UserError
-from cvae.files import replacing
+from cvae.files import check_output, replacing
 from cvae.runs.compare import Summary, fold
 
 #: problems, measures and groups beyond these are left to the table, so that labels stay legible
@@ -66,16 +66,26 @@ def _draw_problem(part: Any, summary: Summary) -> None:
     axes[0].set_yticks(np.arange(len(groups)), labels)
 
 
+def check_figure(path: Path) -> None:
+    """Check that a figure can be written.
+
+    Raises:
+        UserError: for an unknown ending, or a place that cannot be written to.
+    """
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in kinds:
+        raise UserError(f"figure is {path}; its ending must be one of {', '.join(sorted(kinds))}.")
+    check_output("figure", path)
+
+
 def save(summaries: Sequence[Summary], path: Path, title: str = "") -> None:
     """Draw and write a figure; the ending of ``path`` says which kind.
 
     Raises:
-        UserError: if there is nothing to draw, or for an unknown ending.
+        UserError: if there is nothing to draw; see also :func:`check_figure`.
         OSError: if the file cannot be written.
     """
+    check_figure(path)
     figure = draw(summaries, title)
-    kinds = figure.canvas.get_supported_filetypes()
-    if path.suffix.removeprefix(".").lower() not in kinds:
-        raise UserError(f"figure is {path}; its ending must be one of {', '.join(sorted(kinds))}.")
     with replacing(path) as temporary:
         figure.savefig(temporary)

@@ -16,9 +16,9 @@ from hydra.errors import HydraException
 from hydra.version import VersionBase
 from omegaconf import DictConfig, open_dict
 
-import cvae.runs.names  # noqa: F401 - registers the resolvers that the configs use
 from cvae.config import config_folder
 from cvae.errors import UserError
+from cvae.runs.names import check_choices
 
 #: text that Hydra reads as it stands, and as text
 WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/][\w./-]*", re.ASCII | re.IGNORECASE)
@@ -36,6 +36,7 @@ def compose(name: str, words: Sequence[str]) -> DictConfig:
     Raises:
         UserError: for an override of nothing, or one that cannot be read.
     """
+    check_choices(words)
     version, present = VersionBase.instance(), GlobalHydra.instance()
     base, running = version.version_base, present.hydra
     present.clear()

@@ -1,4 +1,4 @@
-"""The gate of the misfit related to the scale of y, before a run begins."""
+"""What f makes of the prior, and the gate of the misfit related to the scale of y, before a run begins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cvae.errors import UserError
 from cvae.tasks import Lines, Problem
-from cvae.tasks.spread import flat_share, singularity, spread
+from cvae.tasks.spread import flat_share, ignored_shares, prior_simulations, rounding, singularity, spread
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,41 @@ AUTO_LINES, AUTO_VECTORS = 0.3, 0.05
 LOOSE, TIGHT = 0.5, 0.01
 #: share of the squares in a thousandth of the values from which f counts as singular
 SINGULAR = 0.35
+#: share of the prior on which f may ignore a variable in silence: a maximum of two ignores each on half of it
+IGNORED = 0.9
 #: units in the last place by which f is uncertain, at least
 ROUNDING = 8
+
+
+def tell_forward(problem: Problem) -> None:
+    """Warn where f ignores a variable, or is not finite on a part of the prior.
+
+    Args:
+        problem: gives f and the prior.
+
+    Raises:
+        UserError: if f is the same for all x, so that there is nothing to invert, or finite nowhere.
+    """
+    _, y = prior_simulations(problem)
+    finite = y.isfinite().flatten(1).all(1)
+    name, variables = f"data.forward: {problem.forward.name}", "line" if isinstance(problem.space, Lines) else "entry"
+    place = "data.range" if isinstance(problem.space, Lines) else "data.bounds"
+    if not finite.any():
+        raise UserError(f"{name} is not finite for any x of the prior; change the expression, {place} or data.prior.")
+    if bool((spread(y := y[finite]) <= rounding(y).squeeze(1)).all()):
+        raise UserError(f"{name} is the same for all x, so that y tells nothing about them; use x0, x1, ... in it.")
+    if not finite.all():
+        share = _percent(float((~finite).double().mean()), 1)
+        log.warning(
+            "%s is not finite for %s of the prior, where no y can be simulated or checked; change the expression, %s "
+            "or data.prior.", name, share, place,
+        )  # fmt: skip
+    for number, share in enumerate(ignored_shares(problem).tolist()):
+        if share > IGNORED:
+            log.warning(
+                "%s does not depend on x%d for %s of the prior: y tells nothing about that %s, and solutions spread "
+                "over its whole range.", name, number, _percent(share, 1), variables,
+            )  # fmt: skip
 
 
 def auto_gate(problem: Problem, y: Tensor) -> float:
@@ -37,7 +70,7 @@ def auto_gate(problem: Problem, y: Tensor) -> float:
     """
     varying = [value for value in spread(y).tolist() if 0 < value < math.inf]
     if not varying:
-        raise UserError("data.gates.rmse is auto, a share of the spread of y, but y does not vary; set a number.")
+        raise UserError("data.gates.rmse is auto, a share of the spread of y; y does not vary: change data.forward.")
     share = AUTO_LINES if isinstance(problem.space, Lines) else AUTO_VECTORS
     return float(f"{share * min(varying):.2g}")
 
@@ -70,6 +103,7 @@ def described(problem: Problem, y: Tensor, source: str) -> str:
 def warnings(problem: Problem, y: Tensor) -> list[str]:
     """What is wrong with f or the gate, and what to do."""
     gate, values, names = problem.gates.rmse, spread(y), _names(problem)
+    constant = (values <= rounding(y).squeeze(1)).tolist()
     squares, largest = singularity(y), y.abs().amax((0, 2)) if len(y) else torch.zeros(len(names))
     place = "data.range" if isinstance(problem.space, Lines) else "data.bounds"
     found = []
@@ -78,7 +112,7 @@ def warnings(problem: Problem, y: Tensor) -> list[str]:
         ratio = gate / value if value > 0 else math.inf
         if not value < math.inf:
             continue  # the simulation of the pairs tells what is not finite
-        if value == 0:
+        if constant[number]:
             found.append(f"{name} is the same for all x, so that it tells nothing about them; change data.forward.")
         elif share > SINGULAR:
             found.append(

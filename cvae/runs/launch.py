@@ -18,19 +18,21 @@ import torch
 from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from cvae.errors import UserError, clear_disk_errors, user_message
+from cvae.errors import DivergedError, UserError, clear_disk_errors, user_message
 from cvae.files import replacing
+from cvae.models import Generative
+from cvae.models.checkpoints import read_content
 from cvae.runs import folder
-from cvae.runs.checkpoint_files import check_continuable, resumable
+from cvae.runs.checkpoint_checks import Expected, check_continuable
+from cvae.runs.checkpoint_files import resumable
 from cvae.runs.locks import locked
 from cvae.runs.loggers import check_loggers
 from cvae.runs.ranks import rank, started, started_together
 from cvae.runs.settle import settle
-from cvae.runs.train import build, build_callbacks, generation_plan, settings_of, train
+from cvae.runs.train import build, build_callbacks, build_trainer, generation_plan, settings_of, train
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
 #: tells the processes that are started which one to end with
 STARTER = "CVAE_STARTER"
 #: tells them what the package logs
@@ -63,8 +65,9 @@ def run(
         cvae.errors.DiskError: if the disk is full or cannot be written to.
         cvae.runs.locks.FolderInUseError: if another process works in ``run_dir``.
         cvae.runs.folder.FolderTakenError: if ``run_dir`` holds a run with another config.
-        UserError: for a config that makes no sense, for ``callbacks`` with several processes, which get plain data
-            only, and if one of several processes fails.
+        UserError: for a config that makes no sense, for a folder with links or the like where a run writes, for
+            ``callbacks`` with several processes, which get plain data only, and if one of several processes fails.
+        DivergedError: if the loss or the weights are no numbers any more.
     """
     if rank() > 0:
         # the other processes would only repeat what the first one says
@@ -73,6 +76,7 @@ def run(
     cfg = settle(cfg)
     with clear_disk_errors(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
+        folder.check_own(run_dir)
         if rank() > 0:
             # the first one holds the folder and writes to it
             return _continue(cfg, run_dir, overrides, callbacks)
@@ -92,33 +96,54 @@ def _continue(cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callb
         return reached
     if not folder.is_free_for(run_dir, config_hash):
         raise folder.taken(run_dir, settings_of(cfg))
-    start = folder.Start(config_hash, resumable(run_dir / folder.LAST))
-    if start.checkpoint is not None:
-        log.info("%s: interrupted before; it goes on from %s.", run_dir, folder.LAST)
-    elif rank() == 0 and folder.read(run_dir) is not None:
-        # what is there is of this run or of one that failed before its first epoch ended
-        folder.clear(run_dir)
     processes = wanted_processes(cfg)
     if processes > 1 and callbacks:
         raise UserError(f"callbacks beside the config's need one process, but the trainer asks for {processes}.")
+    begun = False
     try:
+        # here first, so that a mistake in the config is told before anything is written or another process starts
+        generation_plan(cfg)
+        _, model = build(cfg, resumed=True)
+        own = build_callbacks(cfg, run_dir)
+        build_trainer(cfg, run_dir, [*own], [])
+        check_loggers(cfg.logger)
+        start = _start(cfg, run_dir, Expected(config_hash, model, own, cfg.trainer.get("max_epochs")))
+        if start.checkpoint is None:
+            _check_given(cfg, model)
         if rank() == 0:
-            # here first, so that a mistake in the config is told before anything is written or another process starts
-            generation_plan(cfg)
-            _, model = build(cfg, resumed=start.checkpoint is not None)
-            build_callbacks(cfg, run_dir)
-            check_loggers(cfg.logger)
-            if cfg.get("ckpt_path") is not None and start.checkpoint is None:
-                check_continuable(cfg.ckpt_path, model, cfg.trainer)
-            with replacing(run_dir / CONFIG) as temporary:
+            if start.checkpoint is None and folder.read(run_dir) is not None:
+                # what is there is of this run or of one that failed before its first epoch ended
+                folder.clear(run_dir)
+            with replacing(run_dir / folder.CONFIG) as temporary:
                 temporary.write_text(OmegaConf.to_yaml(cfg))
+            begun = True
         if processes > 1:
             return _train_in_processes(cfg, run_dir, overrides, start, processes)
         return train(cfg, run_dir, start, overrides, callbacks)
     except Exception as error:
+        if begun:
+            folder.check_there(run_dir)
         if rank() == 0:
             record_failure(run_dir, error)
         raise
+
+
+def _start(cfg: DictConfig, run_dir: Path, expected: Expected) -> folder.Start:
+    """Where a run goes on, or that it begins."""
+    if (folder.read(run_dir) or {}).get("config_hash") != expected.run:
+        return folder.Start(expected.run)
+    start = resumable(run_dir, expected)
+    if start.checkpoint is not None:
+        log.info("%s: interrupted before; it goes on from %s.", run_dir, start.checkpoint.relative_to(run_dir))
+    return start
+
+
+def _check_given(cfg: DictConfig, model: Generative) -> None:
+    """Check the checkpoint that a new training is to begin with."""
+    if cfg.get("init_from") is not None:
+        model.initialize(cfg.init_from)
+    if cfg.get("ckpt_path") is not None:
+        check_continuable(cfg.ckpt_path, read_content(cfg.ckpt_path), model, cfg.trainer)
 
 
 def record_failure(run_dir: Path, error: Exception) -> None:
@@ -140,13 +165,23 @@ def _train_in_processes(
     cfg: DictConfig, run_dir: Path, overrides: list[str] | None, start: folder.Start, processes: int
 ) -> float:
     folder.mark_running(run_dir, start, settings_of(cfg), overrides)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, "-m", "cvae.runs.agent", str(processes)]
     environment = (
         {"OMP_NUM_THREADS": "1"} | os.environ | {STARTER: str(os.getpid()), LEVEL: str(logging.getLogger("cvae").level)}
     )
-    done = subprocess.run([*command, "-m", "cvae.runs.worker", str(run_dir)], env=environment, check=False)
+    words = [str(run_dir), *([str(start.checkpoint)] if start.checkpoint else [])]
+    # a group of its own: Ctrl-C reaches this process alone, which ends the others once
+    with subprocess.Popen([*command, *words], env=environment, start_new_session=True) as agent:
+        try:
+            status = agent.wait()
+        except BaseException:
+            agent.terminate()
+            agent.wait()
+            raise
     record = folder.read(run_dir) or {}
-    if done.returncode != 0 or record.get("status") != folder.FINISHED:
+    if record.get("status") == folder.DIVERGED:
+        raise DivergedError(record["error"])
+    if status != 0 or record.get("status") != folder.FINISHED:
         raise UserError(f"{run_dir}: one of {processes} processes failed; its error is printed above.")
     value: float = record["value"]
     return value
@@ -182,7 +217,9 @@ def _devices(cfg: DictConfig) -> int:
     devices = cfg.trainer.devices
     if isinstance(devices, int) and devices > 0:
         return devices
-    if isinstance(devices, int) or devices == "auto":
+    if isinstance(devices, int) or devices in ("auto", "-1"):
         # at least 1, so that Lightning says that there is none
         return max(torch.cuda.device_count(), 1) if cfg.trainer.accelerator in ("gpu", "cuda", "auto") else 1
-    return len(str(devices).split(",")) if isinstance(devices, str) else len(devices)
+    if isinstance(devices, str) and "," not in devices and "[" not in devices:
+        return int(devices)
+    return len(devices.strip(",").split(",")) if isinstance(devices, str) else len(devices)

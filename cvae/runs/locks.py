@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cvae.errors import UserError
+from cvae.runs.folder import check_kind
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def locked(folder: Path, patience_s: float = 0.5) -> Iterator[None]:
 
     Raises:
         FolderInUseError: if another process holds it.
+        UserError: if there is anything but a plain file in the place of the lock.
     """
     path = folder / LOCK
 
@@ -43,6 +45,7 @@ def locked(folder: Path, patience_s: float = 0.5) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
+    check_kind(path)
     lock = FileLock(path, timeout=patience_s, on_acquired=sign)
     try:
         lock.acquire()
@@ -70,7 +73,7 @@ def locked(folder: Path, patience_s: float = 0.5) -> Iterator[None]:
 def in_use(folder: Path) -> bool:
     """Whether a process holds ``folder`` now."""
     path = folder / LOCK
-    if not path.exists():
+    if path.is_symlink() or not path.is_file():
         return False
     try:
         with FileLock(path, blocking=False):

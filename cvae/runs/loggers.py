@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,7 +18,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from cvae.errors import UserError
+from cvae.errors import MissingFileError, UserError
+from cvae.files import read_text
+
+log = logging.getLogger(__name__)
 
 LOGGERS = "lightning.pytorch.loggers."
 #: loggers with a package of their own, also the name of an extra, and the option by which they know a run again
@@ -55,21 +60,31 @@ def build_loggers(
         step: the optimiser step that a resumed run goes on from, None for a new run. What a run in the same folder
             logged from there on is dropped.
         versions: by which names services know a run that goes on, by the class of the logger.
+
+    Raises:
+        UserError: for a config that makes no logger.
     """
     chosen = [_located(entry, versions or {}) for entry in entries if entry is not None]
     if step is None:
-        return [instantiate(entry) for entry in chosen]
+        return [_logger(entry) for entry in chosen]
     loggers: list[Logger] = []
     for entry in chosen:
         if issubclass(get_class(entry._target_), TensorBoardLogger):
             # TensorBoard reads event files in the order of the seconds in which they were begun
             time.sleep(1.0)
-            loggers.append(instantiate(entry, purge_step=step))
+            loggers.append(_logger(entry, purge_step=step))
         else:
-            loggers.append(instantiate(entry))
+            loggers.append(_logger(entry))
         if isinstance(loggers[-1], CSVLogger):
             _log_again(loggers[-1], step)
     return loggers
+
+
+def _logger(entry: DictConfig, **options: Any) -> Logger:
+    logger = instantiate(entry, **options)
+    if not isinstance(logger, Logger):
+        raise UserError(f"logger: {entry._target_} makes no logger of Lightning; choose logger=NAME.")
+    return logger
 
 
 def _located(entry: DictConfig, versions: Mapping[str, str]) -> DictConfig:
@@ -117,15 +132,44 @@ def close_loggers(loggers: Iterable[Logger]) -> None:
 def _log_again(logger: CSVLogger, step: int) -> None:
     """Log the rows before ``step`` again, since Lightning's logger starts an empty file."""
     path = Path(logger.log_dir, "metrics.csv")
-    if not path.is_file():
+    try:
+        rows = _rows(path)
+    except MissingFileError:
         return
-    with path.open(newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the file is removed
-        for row in rows:
-            at = row.pop("step", None) or ""
-            # a row that was cut short has no step
-            if at.isdigit() and int(at) < step:
-                logger.log_metrics({name: value for name, value in row.items() if value}, int(at))
+        for at, measures in rows:
+            if at < step:
+                logger.log_metrics(measures, at)
         logger.save()
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Step and measures of each row of a table of measures; other rows, as one that was cut short, are left out.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        UserError: for what is no plain file, or no text.
+    """
+    text, found, wrong = read_text(path), [], 0
+    try:
+        for row in csv.DictReader(text.splitlines()):
+            at = row.pop("step", None) or ""
+            # more cells than names are under None
+            if re.fullmatch("[0-9]{1,18}", at) and all(map(_is_measure, row.items())):
+                found.append((int(at), {name: value for name, value in row.items() if value}))
+            else:
+                wrong += 1
+    except csv.Error as error:
+        log.warning("%s: is no table of measures from row %d on (%s).", path, len(found) + wrong + 1, error)
+    if wrong:
+        log.warning("%s: %d rows are no measures of a step; they are left out.", path, wrong)
+    return found
+
+
+def _is_measure(cell: tuple[Any, Any]) -> bool:
+    name, value = cell
+    try:
+        return isinstance(name, str) and name.isprintable() and (not value or float(value) is not None)
+    except (TypeError, ValueError):
+        return False

@@ -10,12 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from cvae.config import config_folder
 from cvae.errors import UserError
 from cvae.runs.folder import RESULT, read
 from cvae.runs.ranks import tasks_of_srun
 
+#: names of groups of configs
+GROUP = re.compile(r"[a-z_]+(/[a-z_]+)*")
 #: runs of what the name of a folder should not hold
 UNSAFE = re.compile(r"[^A-Za-z0-9=,.+-]+")
 #: characters of a folder's name before its hash
@@ -38,17 +43,17 @@ def run_name(overrides: Sequence[str], shared: Sequence[str] = (), sweep_dir: st
         sweep_dir: the sweep's folder; None looks for no jobs that have begun.
     """
     words = {_key(word): word.lstrip("+~").partition("=") for word in sorted(overrides)}
-    whole = ",".join(sorted(overrides)) or "default"
-    begun = _begun(Path(sweep_dir)) if sweep_dir is not None else {}
-    if whole in begun.values():
-        return next(name for name, job in begun.items() if job == whole)
+    whole = identity(overrides)
+    known = begun(Path(sweep_dir)) if sweep_dir is not None else {}
+    if whole in known.values():
+        return next(name for name, job in known.items() if job == whole)
     differ = [key for key in words if key not in shared] or list(words)
     # from the keys alone, which all jobs of a sweep have in common
     ends = [re.split("[./]", key)[-1] for key in differ]
     short = [end if ends.count(end) == 1 else key for key, end in zip(differ, ends, strict=True)]
     plain = ",".join(name + "".join(words[key][1:]) for key, name in zip(differ, short, strict=True)) or "default"
     name = UNSAFE.sub("_", plain)[:LONGEST]
-    return name if name == plain and name not in begun else f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return name if name == plain and name not in known else f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def _key(word: str) -> str:
@@ -56,13 +61,18 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def _begun(sweep_dir: Path) -> dict[str, str]:
-    """The sorted overrides of each job that has begun, by the name of its folder."""
+def identity(overrides: Sequence[str]) -> str:
+    """The overrides of a job in one text, whatever their order."""
+    return ",".join(sorted(overrides)) or "default"
+
+
+def begun(sweep_dir: Path) -> dict[str, str]:
+    """The :func:`identity` of each job that has begun, by the name of its folder."""
     found = {}
     for path in sorted(sweep_dir.glob(f"*/{RESULT}")):
         # what is damaged is told by the job that has its folder
         with suppress(UserError, KeyError, TypeError):
-            found[path.parent.name] = ",".join(sorted((read(path.parent) or {})["overrides"])) or "default"
+            found[path.parent.name] = identity((read(path.parent) or {})["overrides"])
     return found
 
 
@@ -90,6 +100,25 @@ def _first_of_torchrun(name: str) -> str:
     # sets the name only where there is none, and gives the one that is there then
     found: bytes = store.compare_set("cvae/shared_name", "", name)
     return found.decode()
+
+
+def check_choices(words: Sequence[str]) -> None:
+    """Check the overrides that choose members of groups, before Hydra, which has a traceback for other values.
+
+    Raises:
+        UserError: for a value that is no name.
+    """
+    for word in words:
+        group, given, _ = word.lstrip("+").partition("=")
+        if not given or not GROUP.fullmatch(group) or not (config_folder() / group).is_dir():
+            continue
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException:
+            continue  # Hydra tells it
+        if not override.is_sweep_override() and not isinstance(override.value(), str | list | dict):
+            members = ", ".join(sorted(path.stem for path in (config_folder() / group).glob("*.yaml")))
+            raise UserError(f"{word}: {group} must name a member of conf/{group}: {members}.")
 
 
 def choice(group: str) -> str | None:

@@ -28,6 +28,8 @@ from cvae.errors import UserError
 TARGET = "_target_"
 #: entries that Hydra reads itself
 RESERVED = {TARGET, "_partial_", "_recursive_", "_convert_", "_args_"}
+#: those of them that are true or false
+FLAGS = ("_partial_", "_recursive_")
 #: what a value must be, one and several of them
 WORDS = {
     int: ("a whole number", "whole numbers"),
@@ -110,11 +112,13 @@ def imported(name: Any, where: str) -> Callable[..., Any]:
     Raises:
         UserError: if it cannot be imported.
     """
+    if not isinstance(name, str):
+        raise UserError(f"{_entry(where, TARGET)} is {name!r}; it must be the dotted name of a function or a class.")
     # Hydra logs what it raises, and the user would read it twice
     logger = logging.getLogger("hydra.utils")
     disabled, logger.disabled = logger.disabled, True
     try:
-        return get_method(str(name))
+        return get_method(name)
     except Exception as error:  # whatever the module raises while it is imported
         reason = error.__cause__ or error
         raise UserError(f"{_entry(where, TARGET)} is {name!r}, which cannot be imported: {reason}.") from error
@@ -125,6 +129,8 @@ def imported(name: Any, where: str) -> Callable[..., Any]:
 def _compare(values: Mapping[str, Any], target: Any, where: str, name: str, complete: bool) -> None:
     named, others = _options(target)
     for key, value in values.items():
+        if key in FLAGS and not isinstance(value, bool):
+            raise UserError(f"{_entry(where, key)} is {value!r}; it must be true or false.")
         if key in named:
             _check_value(value, named[key], _entry(where, key))
         elif key not in RESERVED and not others:
@@ -194,8 +200,12 @@ def _check_value(value: Any, option: Parameter, entry: str) -> None:
         check_entries(value, keys, entry)
     elif not any(_accepts(kind, value) for kind in kinds):
         what = _what(kinds)
-        if what not in ("", "null") or value is None:
-            raise UserError(f"{entry} is {value!r}; it must be {what or f'a mapping with {TARGET}'}.")
+        if what in ("", "null"):
+            what = f"a mapping with {TARGET}" + f" or {what}" * bool(what)
+            # other classes may be made from text, as torch.device is
+            if isinstance(value, str) and not all(map(_takes_no_text, kinds)):
+                return
+        raise UserError(f"{entry} is {value!r}; it must be {what}.")
 
 
 def _accepts(kind: Any, value: Any) -> bool:
@@ -251,6 +261,12 @@ def _words(kind: Any, many: bool = False) -> str:
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _takes_no_text(kind: Any) -> bool:
+    """Whether ``kind`` is a function, or a class of which nobody makes an object of a text that is given for it."""
+    known = str(getattr(kind, "__module__", "")).partition(".")[0] in ("cvae", "datetime")
+    return known or kind is NoneType or get_origin(kind) is abc.Callable
 
 
 def _has_target(value: Any) -> bool:

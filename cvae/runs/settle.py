@@ -5,64 +5,30 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypedDict, cast, get_type_hints
+from typing import Any, cast, get_type_hints
 
-import torch
 from hydra.utils import get_class, instantiate
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from cvae.config import flatten, plain
+from cvae.config import plain
 from cvae.data import PairData, PairFiles
 from cvae.errors import UserError
 from cvae.generation import Plan
 from cvae.inversion import gradient_alignment, has_isolated_solutions
-from cvae.models import Evaluation, kind_of
-from cvae.runs.gates import auto_gate, tell_gate
+from cvae.models import SET_TERMS, kind_of
+from cvae.runs.checks import AUTO, COLLECTED, check_composed, check_settled, clear_interpolations
+from cvae.runs.gates import auto_gate, tell_forward, tell_gate
 from cvae.runs.options import check_entries, check_options, imported
 from cvae.tasks import Lines, Problem, Task
 from cvae.tasks.spread import prior_conditions
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 #: least alignment (:func:`cvae.inversion.gradient_alignment`) at which the y-term acts everywhere. Smooth functions
 #: have 0.7 to 1, the oscillating ones of the tables 0.35 and less
 ALIGNED = 0.5
-LARGEST_SEED = 2**32 - 1
-#: entries of Lightning's Trainer of which ``auto`` is a value
-TRAINER_AUTO = ("trainer.accelerator", "trainer.devices", "trainer.strategy")
 #: models that come with a latent of their own
-OWN_LATENT = ("cvae.networks.mixture", "cvae.networks.starter")
-#: what is made of one ``_target_``, and what holds several of them
-BUILT, COLLECTED = ("data", "model", "loss", "optimizer", "scheduler"), ("callbacks", "logger")
-#: smallest values that no constructor knows of
-LEAST = {
-    "threads": 1,
-    "optimizer.weight_decay": 0,
-    "trainer.max_epochs": -1,
-    "trainer.gradient_clip_val": 0,
-    "trainer.check_val_every_n_epoch": 1,
-    "trainer.num_nodes": 1,
-    "callbacks.stop.patience": 0,
-}
-
-
-class TopEntries(TypedDict):
-    """Types of the entries that belong to no group."""
-
-    seed: int
-    threads: int | None
-    compile: bool
-    test: bool
-    ckpt_path: str | None
-    init_from: str | None
-
-
-class Optimized(TypedDict):
-    """Types of the entries about what is optimized."""
-
-    optimized_metric: str
-    optimized_mode: Literal["max", "min"]
+OWN_LATENT = ("cvae.networks.branches", "cvae.networks.mixture", "cvae.networks.starter")
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -80,7 +46,12 @@ def settle(cfg: DictConfig) -> DictConfig:
     """
     cfg = cfg.copy()
     OmegaConf.set_struct(cfg, False)
-    _check_whole(cfg)
+    with clear_interpolations(cfg):
+        return _settled(cfg)
+
+
+def _settled(cfg: DictConfig) -> DictConfig:
+    check_composed(cfg)
     task = _look_at_data(cfg)
     _apply_recipe(cfg, task)
     _check_kind(cfg, task)
@@ -97,24 +68,8 @@ def settle(cfg: DictConfig) -> DictConfig:
         cfg.optimizer.fused = precision in ("32", "64") or precision.endswith("-true")
     _fill_optimized(cfg, task)
     settled = _resolved(cfg)
-    _check(plain(_without(settled, "run_dir")))
+    check_settled(settled)
     return settled
-
-
-def _check_whole(cfg: DictConfig) -> None:
-    """Check that nothing is left out, and the entries at the top, which others take their values from."""
-    for name in (*BUILT, *COLLECTED, "trainer", "generation", "evaluation", "recipe"):
-        if not isinstance(cfg.get(name), DictConfig):
-            raise UserError(f"{name} is {cfg.get(name)}; it must be a mapping, as conf/train.yaml has it.")
-    missing = [name for name in _places(OmegaConf.to_container(cfg), MISSING) if name != "run_dir"]
-    if missing:
-        raise UserError(f"{', '.join(missing)} must be set, for example with {missing[0]}=...; there is no default.")
-    top = {name: cfg.get(name) for name in TopEntries.__annotations__}
-    check_entries(top, TopEntries, "")
-    if cfg.get("ckpt_path") is not None and cfg.get("init_from") is not None:
-        raise UserError("ckpt_path and init_from are both set; go on with a training, or begin one, not both.")
-    if not 0 <= cfg.seed <= LARGEST_SEED:
-        raise UserError(f"seed is {cfg.seed}; it must be a whole number from 0 to {LARGEST_SEED}.")
 
 
 def task_of(data: Mapping[str, Any]) -> Task:
@@ -124,12 +79,17 @@ def task_of(data: Mapping[str, Any]) -> Task:
         UserError: for an entry that makes no sense.
     """
     values = _without_auto(plain(data))
+    if not (isinstance(values, Mapping) and isinstance(values.get("_target_"), str)):
+        raise UserError(f"data is {values}; it must be a mapping with _target_, a member of conf/data.")
     left_open = _gate_is_auto(data)
     if left_open:
         # any will do: the spread of y does not depend on it
         values["gates"]["rmse"] = 1.0
-    check_options({"data": values | {"_partial_": True}})
-    task: Task = get_class(values["_target_"]).make_task(values)  # type: ignore[attr-defined]
+    made = imported(values["_target_"], "data")
+    if not (inspect.isclass(made) and issubclass(made, PairData)):
+        raise UserError(f"data._target_ is {values['_target_']}, which makes no pairs; choose a member of conf/data.")
+    check_options({"data": {**values, "_partial_": True}})
+    task: Task = made.make_task(values)  # type: ignore[attr-defined]
     if left_open and isinstance(task, Problem):
         task = task.judged_by({"rmse": auto_gate(task, prior_conditions(task))})
     return task
@@ -154,13 +114,15 @@ def plan_of(generation: Mapping[str, Any]) -> Plan:
         UserError: for an entry that makes no sense.
     """
     values = plain(generation)
+    if not isinstance(values, Mapping):
+        raise UserError(f"generation is {values}; it must be a mapping, a member of conf/generation.")
     check_entries(values, Plan, "generation")
     return Plan(**values)
 
 
 def _look_at_data(cfg: DictConfig) -> Task:
-    """The task; sets ``data.directions`` to what a file shows, and a gate that is ``auto``; says what gate and spread
-    of y are."""
+    """The task; sets ``data.directions`` to what a file shows, and a gate that is ``auto``; says what f, gate and
+    spread of y are."""
     task = task_of(cfg.data)
     if not isinstance(task, Problem):
         return task
@@ -177,6 +139,7 @@ def _look_at_data(cfg: DictConfig) -> Task:
         cfg.data.gates.rmse = auto_gate(task, y)
         task = task.judged_by({"rmse": cfg.data.gates.rmse})
     if "columns" in cfg.recipe:  # not settled before
+        tell_forward(task)
         tell_gate(task, y, origin)
     return task
 
@@ -279,6 +242,8 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
     data: type[PairData] = get_class(cfg.data._target_)
     kind = kind_of(cfg)
     known = kind.measured() | {f"val/{name}" for name in (*measures, *data.measured)}
+    if (cfg.loss.get("set_objective") or {}).get("weight"):
+        known |= {f"train/{name}" for name in SET_TERMS}
     headline = f"val/{task.headline}"
     if isinstance(task, Problem):
         # where solutions are separate, all draws of a y are hardly ever valid at once: val/score stays near 0
@@ -289,18 +254,27 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
             headline = "val/mode_recall" if finite else headline
     if cfg.optimized_metric == AUTO:
         cfg.optimized_metric = headline
-    callbacks = {name: entry for name, entry in cfg.callbacks.items() if isinstance(entry, DictConfig)}
-    # a callback of one's own may log measures of its own
-    own = all(str(entry.get("_target_")).startswith(("cvae.", "lightning.")) for entry in callbacks.values())
-    watched = {f"callbacks.{name}.monitor": entry.get("monitor") for name, entry in callbacks.items() if own}
-    for name, measure in ({"optimized_metric": cfg.optimized_metric} | watched).items():
-        if measure is not None and measure not in known:
+    watched = [("optimized_metric", cfg.optimized_metric), *_watched(cfg)]
+    for name, measure in watched:
+        if isinstance(measure, str) and measure not in known:
             raise UserError(f"{name} is {measure!r}, which is not measured; choose one of {', '.join(sorted(known))}.")
     if cfg.optimized_mode == AUTO:
         name = str(cfg.optimized_metric).split("/")[-1]
-        lower = name in (*kind.terms, *data.lower_is_better)
+        lower = name in (*kind.terms, "set_violation", *data.lower_is_better)
         lower = lower or (name in measures and measures[name].higher_is_better is False)
         cfg.optimized_mode = "min" if lower else "max"
+
+
+def _watched(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Entries of callbacks and loggers that name a measure, and these."""
+    entries = {f"{group}.{name}": entry for group in COLLECTED for name, entry in cfg[group].items()}
+    found = {place: entry for place, entry in entries.items() if isinstance(entry, DictConfig)}
+    # a callback of one's own may log measures of its own
+    if all(str(entry.get("_target_")).startswith(("cvae.", "lightning.")) for entry in found.values()):
+        for place, entry in found.items():
+            yield from ((f"{place}.{key}", entry.get(key)) for key in ("monitor", "headline"))
+            measures = entry.get("measures")
+            yield from ((f"{place}.measures", one) for one in (measures if isinstance(measures, ListConfig) else ()))
 
 
 def _resolved(cfg: DictConfig) -> DictConfig:
@@ -321,64 +295,3 @@ def _keep_folder(raw: Any, value: Any) -> Any:
     if isinstance(raw, list) and isinstance(value, list):
         return [_keep_folder(one, other) for one, other in zip(raw, value, strict=True)]
     return value
-
-
-def _without(cfg: DictConfig, name: str) -> DictConfig:
-    """A copy of ``cfg`` in which the entry ``name`` is resolved to nothing of importance."""
-    copy = cfg.copy()
-    copy[name] = "."
-    return copy
-
-
-def _check(values: dict[str, Any]) -> None:
-    """Check names and types of all entries, and the bounds that no constructor checks."""
-    left = [name for name in _places(values, AUTO) if name not in TRAINER_AUTO and not name.startswith("choices.")]
-    if left:
-        raise UserError(f"{left[0]} is auto, but nothing says what it should be; set it.")
-    check_entries({name: values.get(name) for name in Optimized.__annotations__}, Optimized, "")
-    for name in BUILT:
-        if "_target_" not in values[name]:
-            raise UserError(f"{name} has no _target_; choose a member of conf/{name}, as {name}=NAME.")
-        check_options(values[name], name)
-    for name in COLLECTED:
-        for key, entry in values[name].items():
-            if entry is not None and "_target_" not in (entry if isinstance(entry, dict) else {}):
-                raise UserError(f"{name}.{key} is {entry!r}; it must be a mapping with _target_, or null.")
-        check_options(values[name], name)
-    check_options(values["trainer"] | {"_partial_": True}, "trainer")
-    # the plan first: the evaluation takes its draws from there
-    check_entries(values["generation"], Plan, "generation")
-    check_entries(values["evaluation"], Evaluation, "evaluation")
-    flat = flatten(values)
-    for name, smallest in LEAST.items():
-        value = flat.get(name)
-        if value is not None and value < smallest:
-            raise UserError(f"{name} is {value}; it must be at least {smallest}.")
-    _check_length(values["trainer"])
-    _check_optimizer(values["optimizer"])
-
-
-def _check_length(trainer: dict[str, Any]) -> None:
-    """Refuse a training without an end, over which no schedule of the learning rate can be laid."""
-    if trainer.get("max_epochs") == -1 and trainer.get("max_steps", -1) == -1:
-        raise UserError("trainer.max_epochs is -1, a training without an end; set it, or +trainer.max_steps=N.")
-
-
-def _check_optimizer(config: dict[str, Any]) -> None:
-    """Check the learning rate, and let torch check the other options on a dummy parameter."""
-    rate = config.get("lr")
-    if rate is not None and not rate > 0:
-        raise UserError(f"optimizer.lr is {rate}; it must be above 0.")
-    try:
-        instantiate(config)([torch.zeros(1, requires_grad=True)])
-    except ValueError as error:
-        raise UserError(f"optimizer: {error}.") from error
-
-
-def _places(values: Any, word: str, where: str = "") -> Iterator[str]:
-    """Names of the entries that are ``word``."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from _places(value, word, f"{where}.{key}" if where else str(key))
-    elif values == word:
-        yield where

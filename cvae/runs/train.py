@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import platform
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import lightning
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning import Callback, LightningDataModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
-from cvae import __version__
 from cvae.config import plain
 from cvae.data import PairData
 from cvae.errors import UserError, innermost
@@ -30,9 +29,9 @@ from cvae.files import write_json
 from cvae.generation import Plan, generate
 from cvae.models import Generative, Training
 from cvae.runs.board import Board
-from cvae.runs.checkpoint_files import WholeCheckpoints, step_of, versions_of
-from cvae.runs.continuation import Continuation
-from cvae.runs.folder import FINISHED, RESULT, Start, decisive, mark_running, timestamp
+from cvae.runs.checkpoint_files import WholeCheckpoints
+from cvae.runs.continuation import Continuation, versions
+from cvae.runs.folder import FINISHED, RESULT, Start, check_there, decisive, mark_running, timestamp
 from cvae.runs.loggers import build_loggers, close_loggers, log_final, log_settings
 from cvae.runs.ranks import rank
 from cvae.show.pictures import publish
@@ -49,6 +48,18 @@ NOISE = (
     ".*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
 )
+
+
+class Present(Callback):
+    """Ends a training whose folder is removed, before something is written that would make it anew."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See that the folder is there."""
+        if trainer.is_global_zero:
+            check_there(self.run_dir)
 
 
 def train(
@@ -73,8 +84,12 @@ def train(
     Raises:
         UserError: for a config that makes no sense; the message names the entry.
     """
-    with ExitStack() as closing:
-        return _train(cfg, run_dir, start, overrides, callbacks, closing)
+    try:
+        with ExitStack() as closing:
+            return _train(cfg, run_dir, start, overrides, callbacks, closing)
+    except SIGTERMException:
+        # Lightning's is a SystemExit with status 0
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def _train(
@@ -85,7 +100,7 @@ def _train(
     callbacks: Sequence[Callback],
     closing: ExitStack,
 ) -> float:
-    started = time.time()
+    started = time.monotonic()
     # Lightning resolves links, and paths below the folder must stay so
     run_dir = run_dir.resolve()
     settings = settings_of(cfg)
@@ -95,13 +110,13 @@ def _train(
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model = build(cfg, resumed=start.checkpoint is not None)
-    continuation = Continuation()
+    continuation = Continuation(start.config_hash)
     own = build_callbacks(cfg, run_dir)
     # Lightning would only put dummies in their place, after a service has made its database
     entries = () if cfg.trainer.get("fast_dev_run") else cfg.logger.values()
-    loggers = build_loggers(entries, step_of(start.checkpoint), versions_of(start.checkpoint))
+    loggers = build_loggers(entries, start.step, start.loggers)
     closing.callback(close_loggers, loggers)
-    trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation], loggers)
+    trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation, Present(run_dir)], loggers)
     plan = generation_plan(cfg)
     if plan is not None and not isinstance(data.task, Problem):
         raise UserError(
@@ -133,7 +148,7 @@ def _train(
             "checkpoint": str(Path(kept).relative_to(run_dir)) if kept else None,
             "seed": cfg.seed,
             "overrides": overrides or [],
-            "duration_s": round(continuation.earlier_s + time.time() - started, 2),
+            "duration_s": round(continuation.earlier_s + time.monotonic() - started, 2),
             "fit_s": round(continuation.earlier_s + fit_s, 2),
             "resumed": continuation.resumed,
             "finished": timestamp(),
@@ -141,6 +156,7 @@ def _train(
             "config_hash": start.config_hash,
             "config": settings,
         }
+        check_there(run_dir)
         write_json(run_dir / RESULT, result)
         # from Python, a training is quiet unless it is asked to talk
         if logging.getLogger("cvae").level <= logging.INFO:
@@ -159,9 +175,13 @@ def _fit(
 ) -> tuple[float, str | None, dict[str, float]]:
     """Seconds of training, path of the checkpoint that is kept, and measures of its model."""
     with quiet():
-        started = time.time()
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        seconds = time.time() - started
+        started = time.monotonic()
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException:
+            # Lightning's is a SystemExit with status 0
+            raise SystemExit(128 + signal.SIGTERM) from None
+        seconds = time.monotonic() - started
         if trainer.should_stop:
             log.info("a callback ended the training after epoch %d.", trainer.current_epoch)
         kept = kept_checkpoint(trainer)
@@ -221,15 +241,19 @@ def _callback(name: str, entry: DictConfig) -> Callback:
         if isinstance(cause, MisconfigurationException):
             raise UserError(f"callbacks.{name}: {cause}") from error
         raise
+    if not isinstance(callback, Callback):
+        raise UserError(f"callbacks.{name}._target_ is {entry._target_}, which makes no callback of Lightning.")
     return callback
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
-    """The trainer that ``cfg`` describes.
+    """The trainer that ``cfg`` describes, for a run in ``run_dir``; nothing is written.
 
     Raises:
         UserError: for an accelerator, devices or a strategy that Lightning does not have here.
     """
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
     options: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "default_root_dir": run_dir}
     options["plugins"] = [*(instantiate(plugin) for plugin in cfg.trainer.get("plugins") or ()), WholeCheckpoints()]
     if "enable_progress_bar" not in cfg.trainer:
@@ -240,10 +264,19 @@ def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], log
     except InstantiationException as error:
         # Lightning tells most mistakes by its own kind of error, these by what Python has
         cause = innermost(error)
-        if isinstance(cause, ValueError | TypeError):
-            raise UserError(f"trainer: {cause}") from error
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
+            raise UserError(_trainer_refusal(cfg.trainer, str(cause))) from error
         raise
     return trainer
+
+
+def _trainer_refusal(config: DictConfig, reason: str) -> str:
+    """What Lightning refuses, with the entries that it is about, else those that choose the device."""
+    named = [str(name) for name in config if str(name) in reason]
+    named = named or [str(name) for name, value in config.items() if isinstance(value, str) and repr(value) in reason]
+    named = named or ["accelerator", "devices", "strategy", "precision"]
+    given = ", ".join(f"trainer.{name}={config[name]}" for name in named if name in config)
+    return f"trainer: {reason.rstrip('.')} ({given})."
 
 
 @contextmanager
@@ -275,12 +308,6 @@ def kept_measures(trainer: Trainer, model: Generative, data: LightningDataModule
     found = trainer.validate(model, datamodule=data, ckpt_path=kept, verbose=False, weights_only=True)
     trainer.loggers = loggers
     return {name: float(value) for name, value in found[0].items()}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
-    packages = ("torch", "lightning", "hydra-core", "torchmetrics", "numpy")
-    return {"python": platform.python_version(), "cvae": __version__} | {name: version(name) for name in packages}
 
 
 def generation_plan(cfg: DictConfig) -> Plan | None:

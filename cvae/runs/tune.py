@@ -8,17 +8,18 @@ import math
 import shutil
 import time
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import optuna
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import DictConfig, open_dict
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
@@ -26,22 +27,39 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from cvae.config import plain
-from cvae.errors import DiskError, UserError, user_message
+from cvae.errors import DiskError, DivergedError, UserError, user_message
 from cvae.runs import folder
 from cvae.runs.compose import take_choices
+from cvae.runs.folder import open_own
 from cvae.runs.launch import run
 from cvae.runs.locks import FolderInUseError
+from cvae.runs.options import check_entries
 from cvae.runs.tune_report import ERROR, FIRST, OVERRIDES, best_trial, described, report
 from cvae.runs.tune_space import Search, compose, read_search
+from cvae.seeds import check_seed
 
 DEFINITION = "definition"
 EXAMPLE = "It must be the URL of a database that exists, sqlite:////path/studies.db, with its driver installed."
+ANOTHER = "If it is damaged, move it away with its folder, or name another study, study=..."
 #: callbacks that only show something
 SILENT = ("figures", "progress", "collapse")
 #: how often a trial is repeated whose process was killed
 RETRIES = 3
 #: an error of a trial is recorded as pruned: proposals learn from it. Failed are those that were broken off
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Options(TypedDict):
+    """Types of the options that are no search."""
+
+    trials: int
+    timeout: float | None
+    study: str | None
+    out: str
+    storage: str | None
+    seed: int
+    checkpoints: Literal["best", "all", "none"]
+    interval: int
 
 
 class SurplusError(Exception):
@@ -121,6 +139,11 @@ class Objective:
             retry()(study, study.tell(trial, state=TrialState.FAIL))
             reason = f" ({stop})" if isinstance(stop, Exception) else ""
             raise SystemExit(f"stopped in trial {trial.number}{reason}; re-run the same command to resume it") from None
+        except DivergedError as error:
+            # which proposals learn from, also in the first trial
+            trial.set_user_attr(ERROR, str(error))
+            self._record(trial, {})
+            raise optuna.TrialPruned from error
         except UpdateFinishedTrialError:
             message = f"trial {trial.number} was taken over by another process, after two missed heartbeats of this one"
             raise SystemExit(message) from None
@@ -140,7 +163,7 @@ class Objective:
             cfg.callbacks.update({name: None for name in SILENT if name in cfg.callbacks})
         own = folder_of(frozen, self.path)
         own.mkdir(parents=True, exist_ok=True)
-        with (own / "run.log").open("a") as log, redirect_stdout(log):
+        with open_own(own / "run.log") as log, redirect_stdout(log):
             run(cfg, own, overrides, callbacks=[each_epoch])
         measures: dict[str, float | None] = (folder.read(own) or {})["measures"]
         return {name: math.nan if value is None else value for name, value in measures.items()}
@@ -165,14 +188,10 @@ def tune(cfg: DictConfig, choice: str) -> optuna.Study:
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for name, least in (("trials", 0), ("seed", 0), ("interval", 1)):
-        if not isinstance(cfg[name], int) or cfg[name] < least:
-            raise UserError(f"{name} is {cfg[name]!r}; it must be a whole number, at least {least}.")
-    if cfg.checkpoints not in ("best", "all", "none"):
-        raise UserError(f"checkpoints is {cfg.checkpoints!r}; it must be best, all or none.")
+    _check_options(cfg)
     search = read_search(cfg.search, plain(cfg.overrides))
     path = Path(cfg.out, cfg.study or f"{search.data}-{choice}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), clear_storage_errors(cfg.storage or path / "study.db"):
         # the heartbeat is one of Optuna's experiments
         warnings.simplefilter("ignore", ExperimentalWarning)
         storage = open_storage(path, cfg.storage, cfg.interval)
@@ -190,6 +209,32 @@ def tune(cfg: DictConfig, choice: str) -> optuna.Study:
             raise
         report(study, search, path)
     return study
+
+
+def _check_options(cfg: DictConfig) -> None:
+    check_entries({name: plain(cfg[name]) for name in Options.__annotations__}, Options, "")
+    check_seed("seed", cfg.seed)
+    for name, least in (("trials", 0), ("interval", 1), ("timeout", 0)):
+        if cfg[name] is not None and cfg[name] < least:
+            raise UserError(f"{name} is {cfg[name]}; it must be at least {least}.")
+    if cfg.study is not None and (Path(cfg.study).name != cfg.study or cfg.study in ("", "..")):
+        raise UserError(f"study is {cfg.study!r}; it must be the name of a folder in {cfg.out}, without a path.")
+
+
+@contextmanager
+def clear_storage_errors(where: str | Path) -> Iterator[None]:
+    """Say which database is damaged or full, in place of the stack of its driver."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(
+            f"{where}: its study cannot be read or written: {_reason(error)}. Where its disk is full, free some space "
+            f"and re-run the same command. {ANOTHER}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error).splitlines()[0]
 
 
 def work(study: optuna.Study, objective: Objective, cfg: DictConfig) -> None:
@@ -231,11 +276,20 @@ def open_storage(path: Path, url: str | None, interval: int) -> RDBStorage:
         interval: seconds between the heartbeats of a trial; one that misses two is queued again.
 
     Raises:
-        UserError: for a database that cannot be reached.
+        UserError: for a database that cannot be reached, and for anything but plain files and folders in the places
+            of the study's own.
     """
     path.mkdir(parents=True, exist_ok=True)
+    places = [(path / "trials", Path.is_dir), (path / "study.db", Path.is_file)]
+    # behind their folder, in which a link is found first
+    for own, is_right in [*places, *((trial, Path.is_dir) for trial in path.glob("trials/[0-9]*"))]:
+        if own.is_symlink() or (own.exists() and not is_right(own)):
+            raise UserError(
+                f"{own}: is no plain file or folder of a study; remove it, or name another study, study=..."
+            )
     if url is None and (path / "study.log").exists():
         raise UserError(f"{path} holds a study of an earlier version (study.log); name another one, study=...")
+    where = "storage" if url else str(path / "study.db")
     url = url or f"sqlite:///{(path / 'study.db').resolve()}"
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     for attempt in (1, 2):
@@ -244,10 +298,12 @@ def open_storage(path: Path, url: str | None, interval: int) -> RDBStorage:
                 url, options, heartbeat_interval=interval, heartbeat_stale_trial_callback=retry(RETRIES)
             )
             break
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, ValueError) as error:
+            # RuntimeError: tables of another version of Optuna
             if attempt == 2:
-                reason = str(error.__cause__ or error).splitlines()[0]
-                raise UserError(f"storage cannot be opened: {reason}. {EXAMPLE}") from error
+                raise UserError(
+                    f"{where} cannot be opened: {_reason(error)}. {EXAMPLE if where == 'storage' else ANOTHER}"
+                ) from error
         # of processes that make the tables of a new database at once, the slower one finds them now
         time.sleep(1.0)
     if url.startswith("sqlite"):
@@ -289,14 +345,32 @@ def open_study(storage: RDBStorage, path: Path, search: Search, cfg: DictConfig)
         study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
         # with the seed of the process that created the study, this one would propose the same values
         sampler.reseed_rng()
+        if not _is_described(study):
+            # whoever created it was killed before it had described it
+            _describe(study, search)
         _check_definition(study, search)
         return study
     if any(path.glob("trials/*")):
         optuna.delete_study(study_name=name, storage=storage)
         raise UserError(f"{path} holds trials of another study; name another one, study=..., or move it away.")
-    study.enqueue_trial(dict(search.first), user_attrs={FIRST: True})
-    study.set_user_attr(DEFINITION, json.dumps(search.definition))
+    _describe(study, search)
     return study
+
+
+def _describe(study: optuna.Study, search: Search) -> None:
+    """Note what a new study is about, and queue the present settings as its first trial."""
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(dict(search.first), user_attrs={FIRST: True})
+    study.set_user_attr(DEFINITION, json.dumps(search.definition))
+
+
+def _is_described(study: optuna.Study) -> bool:
+    """Whether a study says what it is about, also after a while in which the process that has just created it may."""
+    for _ in range(50):
+        if DEFINITION in study.user_attrs:
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def folder_of(trial: FrozenTrial, path: Path) -> Path:
@@ -311,11 +385,10 @@ def retry(most: int | None = None) -> RetryHeartbeatStaleTrialCallback:
 
 
 def _check_definition(study: optuna.Study, search: Search) -> None:
-    for _ in range(50):
-        if DEFINITION in study.user_attrs:
-            break
-        time.sleep(0.2)  # until the process that has just created it describes it
-    there = json.loads(study.user_attrs.get(DEFINITION, "{}"))
+    try:
+        there = dict(json.loads(study.user_attrs[DEFINITION]))
+    except (TypeError, ValueError, RecursionError):
+        raise UserError(f"study {study.study_name!r} does not say what it searches. {ANOTHER}") from None
     here = json.loads(json.dumps(search.definition))
     changed = [name for name in [*there, *(here.keys() - there.keys())] if there.get(name) != here.get(name)]
     if changed:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import hydra
 from hydra.errors import HydraException
@@ -18,6 +18,7 @@ from cvae.config import flatten, plain
 from cvae.errors import UserError
 from cvae.runs import folder
 from cvae.runs.compose import take_choices
+from cvae.runs.options import check_entries
 from cvae.runs.settle import settle
 
 FIELDS = {"choices", "low", "high", "log", "step", "when", "override", "default"}
@@ -57,6 +58,18 @@ class Entry:
             return trial.suggest_int(self.name, of.low, of.high, step=of.step, log=of.log)
         assert isinstance(of, FloatDistribution)
         return float(f"{trial.suggest_float(self.name, of.low, of.high, step=of.step, log=of.log):.6g}")
+
+
+class Settings(TypedDict):
+    """Types of the entries of a search."""
+
+    metric: str
+    mode: Literal["max", "min"]
+    keep: str
+    constraints: dict[str, Any] | None
+    space: dict[str, Any] | None
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,8 @@ def read_search(config: DictConfig, overrides: Any) -> Search:
     Raises:
         UserError: for what would make trials fail or mean nothing; the message names the entry.
     """
+    if not isinstance(config, DictConfig):
+        raise UserError(f"search is {config!r}; choose a member of conf/search, search=default.")
     if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
         raise UserError(f"overrides is {overrides!r}; it must be a list of texts, \"overrides=['data=product']\".")
     base = compose(overrides, "overrides", return_hydra_config=True)
@@ -123,10 +138,9 @@ def read_search(config: DictConfig, overrides: Any) -> Search:
     base = settle(base)
     base.run_dir = "."
     settings = plain(base)
+    check_entries(settings["search"], Settings, "search")
     asked = {name: settings["search"][name] for name in ("metric", "mode", "keep", "constraints", "space")}
     del settings["search"]
-    if asked["mode"] not in ("max", "min"):
-        raise UserError(f"search.mode is {asked['mode']!r}; it must be max or min, as search.metric is better.")
     constraints = {measure: bounds for measure, bounds in (asked["constraints"] or {}).items() if bounds is not None}
     for measure, bounds in constraints.items():
         if not isinstance(bounds, Mapping) or not set(bounds) <= {"at_least", "at_most"}:

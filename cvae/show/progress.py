@@ -34,6 +34,7 @@ class TrainingProgress(TQDMProgressBar):
         self.measures = tuple(measures)
         self._shown: dict[str, Any] = {}
         self._told = time.monotonic()
+        self._done = self._said = 0
 
     @property
     def is_enabled(self) -> bool:
@@ -45,24 +46,30 @@ class TrainingProgress(TQDMProgressBar):
         return self._shown
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Show the number of the epoch."""
+        """Show the number of the epoch; log what the one before has come to."""
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
         self._read(trainer)
+        self._tell(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log how far the training is, where there is no bar and some time has passed."""
+        """Note that an epoch is done; what it has come to is logged after this."""
         super().on_train_epoch_end(trainer, pl_module)
+        self._done = trainer.current_epoch + 1
+
+    def _tell(self, trainer: Trainer) -> None:
+        """Log how far the training is, where there is no bar and some time has passed."""
         now = time.monotonic()
-        if not self.is_enabled and trainer.is_global_zero and now - self._told > QUIET_S:
-            self._told = now
-            self._read(trainer)
+        due = self._done > self._said and now - self._told > QUIET_S
+        if due and not self.is_enabled and trainer.is_global_zero:
+            self._told, self._said = now, self._done
             measures = "".join(f", {name} {value:.4g}" for name, value in self._shown.items())
-            log.info("epoch %d of %s%s", trainer.current_epoch + 1, trainer.max_epochs, measures)
+            log.info("epoch %d of %s%s", self._done, trainer.max_epochs, measures)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the measures of the last epoch."""
         self._read(trainer)
+        self._tell(trainer)
         self.train_progress_bar.set_postfix(self._shown)
         super().on_train_end(trainer, pl_module)
 

@@ -17,12 +17,21 @@ from cvae.files import finite
 from cvae.tasks import Digits, LightCurves, Problem, SeaTemperature, Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cvae.generation import Solutions
     from cvae.metrics import Check
 
 SHOWN = ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "pearson", "loss", "kl")
 #: conditions that get a row of their own
 CONDITIONS = 10
+#: what a table calls the entries of ``Solutions.completeness``
+COMPLETENESS = {
+    "found": "solutions found",
+    "unseen": "share unseen",
+    "unseen_at_most": "at most",
+    "gain": "gain of the last half",
+}
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -89,22 +98,35 @@ def print_stages(solutions: Solutions) -> None:
     print(f"{solutions.evaluations} draws decoded by the network, {solutions.forward_evaluations} evaluations of f")
 
 
-def print_solutions(check: Check, gate: float) -> None:
+def _cell(value: Tensor) -> float | int | None:
+    """A number; None, an empty cell, for what is no number."""
+    return None if value.isnan() else value.item()
+
+
+def print_solutions(check: Check, gate: float, completeness: Mapping[str, Tensor] | None = None) -> None:
     """Print how many draws are valid, their misfit and, of lines, their straightness, over all draws.
 
     Args:
         check: of the draws.
         gate: what the misfit of a valid draw is below.
+        completeness: by name, of each condition ``(batch,)``, see :class:`cvae.generation.Solutions`.
     """
+    told = completeness or {}
     columns = ["condition", "valid", "share", "misfit, median"]
     columns += ["misfit / spread of y, median"] * (check.relative is not None)
     columns += ["straightness, lowest"] * (check.straightness is not None)
+    columns += [COMPLETENESS[name] for name in told]
     conditions = len(check.valid)
-    rows = [(str(index), *_verdict(check.at(slice(index, index + 1)))) for index in range(min(conditions, CONDITIONS))]
+    rows: list[tuple[object, ...]] = [
+        (str(index), *_verdict(check.at(slice(index, index + 1))), *(_cell(values[index]) for values in told.values()))
+        for index in range(min(conditions, CONDITIONS))
+    ]
     if conditions > CONDITIONS:
         rows.append(("...", *[None] * (len(columns) - 1)))
     if conditions > 1:
-        rows.append((f"all {conditions}", *_verdict(check)))
+        rows.append(
+            (f"all {conditions}", *_verdict(check), *(_cell(values.float().nanmean()) for values in told.values()))
+        )
     print_table(columns, rows, title=f"gate: misfit below {gate:g}")
     without = ~check.valid.any(1)
     if without.any():

@@ -94,8 +94,8 @@ class Expression:
             shown = self.text[:60] + " ..."
             raise ExpressionError(shown, 0, f"the expression has more than {MAX_LENGTH} characters")
         for column, character in enumerate(self.text):
-            # Python's parser would read full-width letters as plain ones, and count columns in bytes
-            if not (character.isascii() and character.isprintable()):
+            # Python's parser would read full-width letters as plain ones, count bytes as columns and pass over comments
+            if not (character.isascii() and character.isprintable()) or character == "#":
                 raise ExpressionError(self.text, column, f"{character!r} is not part of the language")
         try:
             return ast.parse(self.text, mode="eval").body

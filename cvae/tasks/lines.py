@@ -13,6 +13,8 @@ from cvae.errors import UserError
 from cvae.tasks.space import IndependentPrior, PriorConfig, Space, checked_bounds, constant, plain_prior
 
 DIRECTIONS = {"falling": -1, "rising": 1}
+#: of a line: a solution of as many fills megabytes, and more are a slip or an attack
+MOST_POINTS = 1_000_000
 
 #: a line that rises by less than this share of the range counts as flat; by how much it is made to rise instead
 FLAT, STEP = 1e-6, 1e-3
@@ -24,14 +26,14 @@ class Lines(Space):
     The parameters are the endpoints ``(left, right)`` of each line in turn, ``(..., 2 lines)``.
 
     Args:
-        points: grid points per line, at least 3 (a Pearson correlation needs them).
+        points: grid points per line, at least 3 (a Pearson correlation needs them) and at most :data:`MOST_POINTS`.
         directions: ``"falling"`` or ``"rising"`` for each line.
         range: lowest and highest value that a line may take.
         prior: ``uniform`` or ``normal``, for all endpoints or one entry for each, see
             :class:`cvae.tasks.space.IndependentPrior`; the two of a line are sorted into its direction.
 
     Raises:
-        UserError: for fewer than 3 points, no line, an unknown direction, an empty range or an unknown prior.
+        UserError: for too few or too many points, no line, an unknown direction, an empty range or an unknown prior.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class Lines(Space):
     ) -> None:
         if points < 3:
             raise UserError(f"data.points is {points}; a line needs at least 3 points.")
+        if points > MOST_POINTS:
+            raise UserError(f"data.points is {points}; it must be at most {MOST_POINTS}.")
         if not directions:
             raise UserError("data.directions is empty; name one direction per line.")
         unknown = [direction for direction in directions if direction not in DIRECTIONS]

@@ -124,6 +124,29 @@ class Problem:
         """Largest of :meth:`misfits`, ``(...)``."""
         return self.misfits(x, y).amax(-1)
 
+    def gate_ratios(self, x: Tensor, y: Tensor) -> Tensor:
+        """How much of each gate is used up, at most 1 where a draw passes; differentiable, unlike :meth:`check`.
+
+        Args:
+            x: solutions ``(..., *x_shape)``.
+            y: conditions ``(..., *y_shape)``, broadcast against ``x``.
+
+        Returns:
+            ``(..., gates)``: the misfit of each condition, for lines what each lacks in straightness, and how far the
+            values are out of range, in hundredths of it, plus 1.
+        """
+        # a root has no gradient at zero
+        squares = self.by_condition(self.forward(x) - y).square().mean(-1)
+        ratios = [(squares + (1e-6 * self.gates.rmse) ** 2).sqrt() / self.gates.rmse]
+        if self.gates.pearson is not None:
+            straightness = self.space.straightness(x)
+            assert straightness is not None
+            ratios.append((1 - straightness) / (1 - self.gates.pearson))
+        u = self.space.coordinates(x)
+        outside = 100 * torch.maximum(-u, u - 1).amax(-1, keepdim=True)
+        ratios.append(torch.where(outside > 0, 1 + outside, 0.0))
+        return torch.cat(ratios, dim=-1)
+
     def relative(self, misfits: Tensor) -> Tensor:
         """Largest of the misfits ``(..., conditions)`` as shares of the spread of y, ``(...)``; a condition that is the
         same for all x counts 0."""

@@ -18,12 +18,41 @@ FEW = 1e-3
 
 
 @torch.no_grad()
+def prior_simulations(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Solutions from the prior, always the same, ``(count, *x_shape)``, and their conditions ``(count, conditions,
+    values)``, which may not be finite."""
+    x = problem.space.decode(problem.space.sample(SIMULATIONS, stream(Purpose.SPREAD)))
+    return x, problem.by_condition(problem.forward(x))
+
+
 def prior_conditions(problem: Problem) -> Tensor:
-    """Conditions of simulations from the prior, always the same, ``(count, conditions, values)``; those that are not
-    finite are left out."""
-    theta = problem.space.sample(SIMULATIONS, stream(Purpose.SPREAD))
-    y = problem.by_condition(problem.forward(problem.space.decode(theta)))
+    """The conditions of :func:`prior_simulations`, those that are finite, ``(count, conditions, values)``."""
+    _, y = prior_simulations(problem)
     return y[y.isfinite().flatten(1).all(1)]
+
+
+@torch.no_grad()
+def ignored_shares(problem: Problem) -> Tensor:
+    """For each variable x0, x1, ... of f, a line or an entry of the vector, the share of the prior on which y does not
+    depend on it, ``(variables,)``: y stays the same, up to rounding, when the variable is that of another solution."""
+    x, y = prior_simulations(problem)
+    kept = y.isfinite().flatten(1).all(1)
+    x, y = x[kept], y[kept]
+    shares = []
+    for number in range(x.shape[1]):
+        other = x.clone()
+        other[:, number] = x[:, number].roll(1, 0)
+        change = (problem.by_condition(problem.forward(other)) - y).abs()
+        # what is not finite is no answer either
+        shares.append((change <= rounding(y)).flatten(1).all(1).double().mean())
+    return torch.stack(shares)
+
+
+def rounding(y: Tensor) -> Tensor:
+    """Difference up to which values of each condition are the same, of y ``(count, conditions, values)``:
+    ``(conditions, 1)``."""
+    largest = y.abs().amax((0, 2)) if len(y) else y.new_zeros(y.shape[1])
+    return 2 * torch.finfo(y.dtype).eps * largest.unsqueeze(1)
 
 
 def spread(y: Tensor) -> Tensor:

@@ -138,6 +138,10 @@ def assess(
         evaluations of the network and of f for one condition.
     """
     separate = all(reference.finite for reference in references)
+    # a limit takes long, and is the same for all plans of as many draws
+    against = {
+        draws: reference_measures(problem, references, draws) for draws in {plan.draws for plan in plans.values()}
+    }
     rows = []
     for plan_name, plan in plans.items():
         started = time.perf_counter()
@@ -148,15 +152,17 @@ def assess(
             "forward_evaluations": solutions.forward_evaluations // len(y),
         }
         drawn = Drawn(torch.arange(len(y)), solutions.x, y, solutions.check)
-        measures = _measured(problem, drawn, references, plan.draws)
+        measures = _measured(problem, drawn, references, against[plan.draws])
         shown = {key: measures.get(key) for key in (*MEASURES, *AGAINST_REFERENCES)}
         rows.append({"name": name, "plan": plan_name, **shown, **known, **costs})
     return rows
 
 
-def _measured(problem: Problem, drawn: Drawn, references: Sequence[ReferenceSet], draws: int) -> dict[str, float]:
+def _measured(
+    problem: Problem, drawn: Drawn, references: Sequence[ReferenceSet], against: MetricCollection
+) -> dict[str, float]:
     found: dict[str, float] = {}
-    against = reference_measures(problem, references, draws)
+    against.reset()
     for measures in (problem.measures(), against):
         measures.update(drawn)
         found |= {name: float(value) for name, value in measures.compute().items()}

@@ -38,6 +38,7 @@ NETWORKS = {
         "model=mixture", "model.width=16", "model.blocks=1", "model.components=9", "data=sine_wave",
         "data.forward=['x0 + x1', 'x0 * x1']",
     ],
+    "branches": ["model=branches", "model.hidden=[16]", "model.components=9", "data=sine_wave"],
 }  # fmt: skip
 Make = Callable[..., CVAE]
 

@@ -178,13 +178,15 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
     [
         (["condition=y.csv", "out=x.npz"], "checkpoint is missing"),
         (["checkpoint=none.ckpt", "condition=y.csv", "out=x.npz"], "none.ckpt: no such checkpoint"),
-        (["checkpoint=y.csv", "condition=y.csv", "out=x.npz"], "cannot be loaded as plain data"),
+        (["checkpoint=y.csv", "condition=y.csv", "out=x.npz"], "cannot be loaded safely"),
         (["checkpoint=none.ckpt", "condition=y.csv", "out=x.txt"], "out is x.txt; it must end in"),
         (["checkpoint=CKPT", "condition=none.npy", "out=x.npz"], "none.npy: no such file"),
         (["checkpoint=CKPT", "condition=bad.npy", "out=x.npz"], "bad.npy: y has shape (3, 7); expected one of"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=0"], "generation.draws is 0"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "draws=some"], "draws is 'some'; it must be a whole"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "picture=x.txt"], "picture is x.txt; it must end in"),
+        (["checkpoint=none", "out=x.npz", "picture=y.csv/x.png"], "picture is y.csv/x.png, but "),
+        (["checkpoint=none", "out=y.csv/x.npz", "unseen=1"], "out is y.csv/x.npz, but "),
         (["checkpoint=CKPT", "out=x.npz"], "condition=FILE, or ask for simulated ones, unseen=4"),
         (["checkpoint=CKPT", "number=2026", "out=x.npz"], "number is 2026; it is for models of digits"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.png"], "out is x.png; it must end in"),
@@ -196,6 +198,12 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "generation.chunk=many"], "generation.chunk"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "+gates.r2=1"], "gates.r2 is 1, but this problem has no"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates.rmse=0"], "error: gates.rmse is 0.0; it must be p"),
+        (["checkpoint=CKPT", "condition=y.csv", "unseen=-1", "out=x.npz"], "unseen is -1; it must be at least 0"),
+        (["checkpoint=CKPT", "unseen=1.5", "out=x.npz"], "unseen is 1.5; it must be a whole number"),
+        (["checkpoint=CKPT", "unseen=1", "out=null"], "out is None; it must be text"),
+        (["checkpoint=CKPT", "unseen=1", "out=x.npz", "seed=-1"], "seed is -1; it must be a whole number from 0"),
+        (["checkpoint=CKPT", "unseen=1", "out=x.npz", "gates.rmse=true"], "gates is {'rmse': True, 'pearson': None};"),
+        (["checkpoint=CKPT", "unseen=1", "out=x.npz", "generation=null"], "generation must name a member of conf/gen"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=null"], "gates is None; it must be a mapping"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=0.01"], "gates is 0.01; it must be a mapping"),
     ],
@@ -233,3 +241,20 @@ def test_points_of_an_energy_model(
     with np.load(work / "x.npz") as found:
         assert found["x"].shape == (1, 4, 2)
     assert (work / "x.png").exists()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.npz"])
+def test_a_full_disk_is_one_message(checkpoint: Path, work: Path, run_script: Run, full_disk: None, name: str) -> None:
+    done = run_script("generate", f"checkpoint={checkpoint}", "unseen=2", "draws=3", f"out={name}")
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith(f"error: {name}: the disk is full")
+    assert "Free some space and re-run the same command" in done.err
+    assert "Errno" not in done.err
+    assert list(work.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_message(checkpoint: Path, work: Path, run_script: Run) -> None:
+    # root may write anywhere but there
+    done = run_script("generate", f"checkpoint={checkpoint}", "unseen=2", "draws=3", "out=/proc/x.npz")
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("error: out is /proc/x.npz, but /proc cannot be written to (")

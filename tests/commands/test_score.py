@@ -66,7 +66,7 @@ def test_vectors(vector_problem: Callable[..., Problem], work: Path, run_script:
     [
         ([], "file is missing; add file=... to the command line"),
         (["file=none.pt"], "none.pt: no such file"),
-        (["file=12"], "12: "),
+        (["file=12"], "file is 12; it must be text"),
         (["file=result.pt", "draws=many"], "draws is 'many'; it must be a whole number"),
         (["file=result.pt"], "result.pt: y has shape"),
         (["file=result.pt", "data=sine_wave"], "result.pt: x has shape"),

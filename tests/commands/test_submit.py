@@ -56,6 +56,7 @@ def test_vectors(vector_checkpoint: Path, work: Path, run_script: Run) -> None:
         (["checkpoint=CKPT", "conditions=bad.npy", "out=bundle"], "bad.npy: 1 of 1 conditions hold values"),
         (["checkpoint=CKPT", "conditions=y.pt", "out=."], "is no bundle"),
         (["checkpoint=CKPT", "conditions=y.pt", "out=bad.npy"], "which is a file"),
+        (["checkpoint=CKPT", "conditions=y.pt", "out=bad.npy/bundle"], "out is bad.npy/bundle/result.pt, but "),
     ],
 )
 def test_what_a_user_can_mend_is_one_message(
@@ -77,3 +78,11 @@ def test_an_energy_model_is_refused(
     assert done.status != 0
     assert "its loss is that of EnergyModel, but a model of the kind CVAE is needed here" in done.err
     assert not (work / "bundle").exists()
+
+
+@pytest.mark.usefixtures("conditions", "full_disk")
+def test_a_full_disk_is_one_message_and_leaves_nothing(checkpoint: Path, work: Path, run_script: Run) -> None:
+    done = run_script("submit", f"checkpoint={checkpoint}", "conditions=y.pt", "out=bundle")
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("error: bundle: the disk is full")
+    assert [path.name for path in work.iterdir()] == ["y.pt"]

@@ -175,7 +175,7 @@ def test_an_npz_file_gives_its_arrays_x_and_y(tmp_path, x):
     assert torch.equal(found_y, x[:, 0])
 
 
-@pytest.mark.parametrize("name", ["a.pt", "a.npz", "folder/a.pt", ""])
+@pytest.mark.parametrize("name", ["a.pt", "a.npz", "folder/a.pt"])
 def test_a_missing_file_is_said_to_be_missing(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=r": no such file\."):
         read_pairs(tmp_path / name)
@@ -344,6 +344,19 @@ def test_a_table_has_one_row_for_each_draw(made: Made, tmp_path: Path) -> None:
         assert np.float32(row[f"x{line}_straightness"]) == check.straightness[2, 1, line].item()
         assert np.float32(row[f"x{line}_left"]) == x[2, 1, line, 0].item()
         assert np.float32(row[f"x{line}_right"]) == x[2, 1, line, -1].item()
+
+
+def test_how_complete_an_answer_is_stands_beside_it(made: Made, tmp_path: Path) -> None:
+    told = {"found": torch.tensor([4, 1, 12]), "unseen": torch.tensor([0.0, 0.125, 0.1])}
+    for name in ("out.npz", "out.pt", "out.csv"):
+        write_solutions(tmp_path / name, *made, told)
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as arrays:
+        assert (arrays["found"].tolist(), arrays["unseen"].shape) == ([4, 1, 12], (3,))
+    assert torch.equal(torch.load(tmp_path / "out.pt", weights_only=True)["unseen"], told["unseen"])
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["found"] for row in rows] == ["4"] * 4 + ["1"] * 4 + ["12"] * 4
+    assert [row["unseen"] for row in rows[::4]] == ["0.0", "0.125", "0.1"]
 
 
 def test_another_suffix_is_refused(made: Made, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_cache(cache_folder: Path) -> Iterator[None]:
     """Reference sets that runs share are kept out of the checkout, also by processes that a test starts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CVAE_CACHE", str(cache_folder))
         yield
 
 

@@ -76,18 +76,18 @@ def test_a_finished_runs_config_is_a_config(
 
 def test_a_sweep_of_vectors(command_line: Any, vectors: tuple[str, ...], tmp_path: Path) -> None:
     small = ("debug=fast_dev_run", "data.evaluation.references=0")
-    done = command_line("-m", *vectors, *small, "model=mixture,auto", f"hydra.sweep.dir={tmp_path}")
+    done = command_line("-m", *vectors, *small, "model=branches,auto", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     by_name = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.rglob("result.json")}
     # named by what differs; the chosen members are known by name
     assert {name: record["config"]["choices"]["model"] for name, record in by_name.items()} == {
-        "model=auto": "auto", "model=mixture": "mixture"
+        "model=auto": "auto", "model=branches": "branches"
     }  # fmt: skip
     found = list(by_name.values())
     assert [record["status"] for record in found] == ["finished"] * 2
     assert {record["config"]["data"]["_target_"] for record in found} == {"cvae.data.Vectors"}
     assert {record["config"]["choices"]["data"] for record in found} == {"vector"}
-    # the recipe takes mixture, so both are one run, in two folders
+    # the recipe takes branches, so both are one run, in two folders
     assert len({record["config_hash"] for record in found}) == 1
     assert done.stdout.count("the solutions of one y form a continuum") == 2
 

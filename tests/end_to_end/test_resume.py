@@ -191,16 +191,72 @@ def test_another_run_is_refused_and_loses_nothing(composed: Any, whole: Path) ->
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
 
 
-def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
+def test_a_damaged_checkpoint_is_set_aside_and_the_best_one_goes_on(
     composed: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         run(composed(), tmp_path, callbacks=[Stop(2, RuntimeError("power cut"))])
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
+    caplog.set_level("INFO")
     run(composed(), tmp_path)
-    assert "last.ckpt: cannot be loaded" in caplog.text
+    assert f"It is set aside as {tmp_path}/last.ckpt.damaged" in caplog.text
+    assert "it goes on from checkpoints/best.ckpt" in caplog.text
     assert_same_run(whole, tmp_path)
+
+
+def test_a_run_that_must_begin_anew_loses_nothing_that_it_had_written(
+    composed: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(composed(), tmp_path, callbacks=[Stop(2, RuntimeError("power cut"))])
+    for path in (tmp_path / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        content["optimizer_states"][0]["param_groups"][0]["weight_decay"] = 0.5
+        torch.save(content, path)
+    table = (tmp_path / "csv" / "metrics.csv").read_bytes()
+    run(composed(), tmp_path)
+    assert f"the run starts anew. What it wrote before is moved to {tmp_path}/aside-1." in caplog.text
+    assert (tmp_path / "aside-1" / "csv" / "metrics.csv").read_bytes() == table
+    assert [path.name for path in (tmp_path / "aside-1" / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert list((tmp_path / "aside-1").glob("events.out.tfevents.*"))
+    assert_same_run(whole, tmp_path)
+    assert result(tmp_path)["resumed"] == []
+
+
+def test_a_best_checkpoint_that_is_lost_is_no_end_of_the_run(
+    composed: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # after the last epoch, so that no better one follows
+    folder = shutil.copytree(whole, tmp_path / "run")
+    (folder / "result.json").write_text(json.dumps(result(whole) | {"status": "running"}))
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    run(composed(), folder)
+    assert "best.ckpt: is damaged or gone, and with it the best epoch up to now" in caplog.text
+    assert result(folder)["checkpoint"] == "checkpoints/last.ckpt"
+
+
+def test_a_strangers_run_removes_nothing_outside_of_its_folder(
+    composed: Any, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, victim = tmp_path / "run", tmp_path / "victim"
+    victim.mkdir()
+    (victim / "precious.txt").write_text("precious")
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(composed(), folder, callbacks=[Stop(2, RuntimeError("power cut"))])
+    checkpoints = folder / "checkpoints"
+    for name in ("last.ckpt", "best.ckpt"):
+        content = torch.load(checkpoints / name, weights_only=True)
+        for key, state in content["callbacks"].items():
+            if "dirpath" in state:
+                out = f"{checkpoints}/../../victim"
+                content["callbacks"][key] = state | {"best_model_path": out, "best_k_models": {out: torch.tensor(-1.0)}}
+                content["callbacks"][key] |= {"kth_best_model_path": out, "kth_value": torch.tensor(-1.0)}
+        torch.save(content, checkpoints / name)
+    run(composed(), folder)
+    assert (victim / "precious.txt").read_text() == "precious"
+    assert "as one to keep, which lies outside" in caplog.text
+    assert_same_run(whole, folder)
 
 
 def test_a_full_disk_gives_one_message_and_leaves_whole_files(

@@ -72,6 +72,17 @@ def test_separate_solutions_are_met_exactly(problem, generator):
     assert (then.misfit < 1e-3).float().mean() > 0.8
 
 
+def test_copies_of_a_draw_are_refined_once(problem, generator):
+    problem = problem(*BIRDS, pearson=0.8, rmse=0.1)
+    x, y, check = drawn(problem, 3, 4, generator, near=0.01)
+    once, evaluations = refine_draws(problem, x, y, check, 15, generator, exact=True)
+    copies = torch.tensor([0, 1, 0, 2, 3, 3, 1])
+    often, same = refine_draws(problem, x[:, copies], y, check.at((slice(None), copies)), 15, generator, exact=True)
+    torch.testing.assert_close(often, once[:, copies], rtol=0, atol=1e-5)
+    # all that differ are as many; the rest is a check of each
+    assert same - evaluations == 3 * (7 - 4)
+
+
 def test_a_valid_draw_does_not_become_constant(problem, generator):
     # the best line within the slope order is constant, which is no valid line
     problem = problem("x0", directions=["rising"])

@@ -27,7 +27,7 @@ def separate(two, generator):
     others = two.space.sample(10, generator)
     order = torch.randperm(50, generator=generator)
     solution = torch.cat([torch.arange(8).repeat_interleave(5), torch.full((10,), -1)])[order]
-    misfit = torch.where(solution >= 0, 0.0005, 0.02) + 0.001 * torch.rand(50, generator=generator)
+    misfit = torch.where(solution >= 0, 0.0, 0.001) + 9e-5 * torch.rand(50, generator=generator)
     x = two.space.decode(torch.cat([copies, others])[order])
     return x[None], verdict(torch.ones(1, 50, dtype=torch.bool), misfit[None]), solution
 
@@ -62,7 +62,7 @@ def test_copies_are_told_by_their_distance_on_any_range(problem, generator):
     for span in (0.01, 100.0):
         wide = problem("x0", "x1", range=[0, span], rmse=0.05)
         theta = torch.tensor([[0.9, 0.1, 0.1, 0.9], [0.9, 0.11, 0.1, 0.9], [0.9, 0.2, 0.1, 0.9]]) * span
-        check = verdict(torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0.001, 0.0, 0.001]]))
+        check = verdict(torch.ones(1, 3, dtype=torch.bool), torch.tensor([[5e-5, 0.0, 5e-5]]))
         # the second is a better copy of the first
         assert sorted(select_separate(wide, wide.space.decode(theta)[None], check, 2)[0].tolist()) == [1, 2]
 
@@ -122,7 +122,7 @@ def test_separate_vectors_are_told_apart_by_shares_of_their_own_ranges(vector_pr
     # the second is a better copy of the first: 5 of 1000 is little; .05 of 1 is not
     x = torch.tensor([[[0.5, 500.0], [0.5, 505.0], [0.55, 500.0]]])
     check = Check(
-        torch.tensor([[0.001, 0.0, 0.001]]), torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
+        torch.tensor([[5e-5, 0.0, 5e-5]]), torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
     )
     assert sorted(select_separate(problem, x, check, 2)[0].tolist()) == [1, 2]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from cvae.inversion import ReferenceSet, coverage_limits, reference_measures
-from cvae.metrics import CoverageRatio, Drawn, ModeRecall, coverage_limit, greedy_cover
+from cvae.inversion import Budget, ReferenceSet, coverage_limits, polished, reference_measures, reference_sets
+from cvae.metrics import CoverageRatio, Drawn, ModeRecall, best_cover, coverage_limit
 from cvae.tasks import Problem
 
 MakeProblem = Callable[..., Problem]
@@ -34,14 +35,54 @@ def test_draws_of_the_references_themselves_reach_the_limit(problem: MakeProblem
     one = problem("x0 * 0", rmse=1.0)
     references = [ReferenceSet(one.space.sample(40, generator), False) for _ in range(3)]
     measures = reference_measures(one, references, 5)
-    for index, (theta, _) in enumerate(references):
+    for index, theta in enumerate(each.theta for each in references):
         u = one.space.coordinates(one.space.decode(theta))[None]
-        chosen = greedy_cover(u, torch.ones(1, 40, dtype=torch.bool), 5)[0]
+        chosen = best_cover(u, torch.ones(1, 40, dtype=torch.bool), 5)[0]
         measures.update(drawn(one, [index], theta[None, chosen], theta[:1]))
     assert measures.compute() == {"coverage_ratio": pytest.approx(1.0)}
     measures.reset()
     measures.update(drawn(one, [0], references[0].theta[None, :1].repeat(1, 5, 1), references[0].theta[:1]))
     assert 0 < measures.compute()["coverage_ratio"] < 1
+
+
+def test_a_polished_choice_is_valid_and_covers_more_than_one_from_ten_times_as_many(
+    problem: MakeProblem, generator: torch.Generator
+) -> None:
+    one = problem()
+    y = one.forward(one.space.decode(one.space.sample(2, generator)))
+    few, many = (reference_sets(one, y, budget=Budget(400_000, kept=count)) for count in (500, 5_000))
+    plain = coverage_limits(one, [each._replace(y=None) for each in many], 30)
+    assert (coverage_limits(one, few, 30) > plain).all()
+    for each, target in zip(few, y, strict=True):
+        chosen = polished(one, each.theta[:8], target, draws=10, rounds=2)
+        assert chosen.shape == (10, 4)
+        assert one.check(one.space.decode(chosen)[None], target[None]).valid.all()
+
+
+def test_limits_are_chosen_once_for_references_and_a_number_of_draws(
+    problem: MakeProblem, generator: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+
+    def counted(u: Tensor, draws: int) -> Tensor:
+        chosen.append(draws)
+        return coverage_limit(u, draws)
+
+    monkeypatch.setattr("cvae.inversion.measures.coverage_limit", counted)
+    one = problem()
+    references = [ReferenceSet(one.space.sample(30, generator), False) for _ in range(2)]
+    plain = coverage_limits(one, references, 3)
+    for _ in range(2):
+        assert torch.equal(coverage_limits(one, references, 3, tmp_path / "new"), plain)
+    assert chosen == [3] * 4
+    # of other draws or references, and from a damaged file, they are chosen anew
+    coverage_limits(one, references, 4, tmp_path / "new")
+    coverage_limits(one, references[::-1], 3, tmp_path / "new")
+    assert len(chosen) == 8
+    for path in (tmp_path / "new").iterdir():
+        path.write_bytes(b"no file of torch")
+    assert torch.equal(coverage_limits(one, references, 3, tmp_path / "new"), plain)
+    assert len(chosen) == 10
 
 
 def test_conditions_beyond_the_references_are_passed_over(problem: MakeProblem, generator: torch.Generator) -> None:

@@ -61,6 +61,18 @@ def test_no_more_draws_are_chosen_than_there_are(many):
     assert sorted(greedy_cover(u, valid, 30)[0].tolist()) == list(range(9))
 
 
+def test_more_coordinates_than_a_byte_counts_are_chosen_by_all_of_them(generator):
+    u, valid = torch.rand(1, 12, 600, generator=generator), torch.ones(1, 12, dtype=torch.bool)
+    # one that shares no bin with the first, and one that shares 256 of its 600
+    u[0, 1] = (u[0, 0] + 0.5) % 1
+    u[0, 2, :256] = u[0, 0, :256]
+    order = greedy_cover(u, valid, 3)[0].tolist()
+    others = [covered(u[0], [*order[:2], other], 50) for other in range(12) if other not in order[:2]]
+    assert order[:2] == [0, 1]
+    assert covered(u[0], order, 50) == pytest.approx(max(others))
+    assert 2 not in order
+
+
 # --- exchanges
 
 

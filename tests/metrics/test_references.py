@@ -12,10 +12,10 @@ from cvae.metrics import (
     CoverageRatio,
     Drawn,
     ModeRecall,
+    best_cover,
     coverage,
     coverage_limit,
     coverage_ratio,
-    greedy_cover,
     mode_hits,
 )
 
@@ -38,13 +38,12 @@ def naive_greedy(u, draws):
 
 @pytest.mark.parametrize("count", [9, 6, 8])
 @pytest.mark.parametrize("draws", [1, 3, 5])
-def test_the_limit_is_that_of_a_naive_greedy_loop_and_near_the_best_of_all_subsets(problem, generator, count, draws):
+def test_the_limit_is_between_a_naive_greedy_loop_and_the_best_of_all_subsets(problem, generator, count, draws):
     space = problem(points=7).space
     u = space.coordinates(space.decode(space.sample(count, generator)))
     limit = coverage_limit(u, draws).item()
-    assert limit == pytest.approx(naive_greedy(u, draws))
     best = max(covered(u, subset) for subset in itertools.combinations(range(count), draws))
-    assert (1 - 1 / np.e) * best <= limit <= best + 1e-6
+    assert naive_greedy(u, draws) - 1e-6 <= limit <= best + 1e-6
     if draws == 1:
         assert limit == pytest.approx(best)
 
@@ -85,7 +84,7 @@ def test_draws_of_the_references_themselves_reach_the_limit(generator):
     references = torch.rand(3, 40, 5, generator=generator)
     metric = CoverageRatio(same, torch.stack([coverage_limit(u, 5) for u in references]))
     for index, u in enumerate(references):
-        chosen = greedy_cover(u[None], torch.ones(1, 40, dtype=torch.bool), 5)[0]
+        chosen = best_cover(u[None], torch.ones(1, 40, dtype=torch.bool), 5)[0]
         metric.update(drawn([index], u[None, chosen]))
     assert metric.compute() == pytest.approx(1.0)
     metric.reset()

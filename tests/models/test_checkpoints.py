@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from cvae.models.checkpoints import ALLOWED_TARGETS, FORMAT, KEY, CheckpointError, check_config, read_checkpoint
+from cvae.models.checkpoints import (
+    ALLOWED_TARGETS,
+    FORMAT,
+    KEY,
+    CheckpointError,
+    check_config,
+    read_checkpoint,
+    read_content,
+    read_weights,
+)
 
 GOOD = {
     "model": {"_target_": "cvae.networks.dense", "hidden": [8, 8], "head": {"_target_": "cvae.networks.ValuesHead"}},
@@ -45,7 +54,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
 def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
     path = save(tmp_path / "a.ckpt")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be loaded as plain data"):
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be loaded safely"):
         read_checkpoint(path)
 
 
@@ -53,7 +62,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
 def test_a_pickled_object_is_refused_and_not_run(tmp_path, where):
     bad = {"inner": Malicious(tmp_path / "ran")}
     path = save(tmp_path / "a.ckpt", config=bad) if where == "config" else save(tmp_path / "a.ckpt", **{where: bad})
-    with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be loaded as plain data"):
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be loaded safely"):
         read_checkpoint(path, allow=["builtins.open", "_io.open"])
     assert not (tmp_path / "ran").exists()
 
@@ -72,6 +81,11 @@ def test_a_pickled_object_is_refused_and_not_run(tmp_path, where):
         ({KEY: {"config": GOOD}}, "has format None"),
         ({KEY: {"format": FORMAT}}, "holds no config"),
         ({KEY: {"format": FORMAT, "config": [1]}}, "holds no config"),
+        (
+            {KEY: {"format": FORMAT, "config": GOOD | {"deep": {}}}},
+            "its config has the entry 'deep', which no model has",
+        ),
+        ({KEY: {"format": FORMAT, "config": GOOD | {5: {}}}}, "its config has the entry '5', which no model has"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, changes, message):
@@ -148,6 +162,36 @@ def test_an_interpolation_is_refused(place, text):
 def test_anything_but_plain_values_is_refused(place, value, name):
     with pytest.raises(CheckpointError, match=f"holds a {name}; a checkpoint may hold plain values only"):
         check_config(place(value))
+
+
+def test_a_small_file_that_unfolds_without_end_is_refused():
+    config = []
+    for _ in range(60):
+        config = [config, config]
+    with pytest.raises(CheckpointError, match="has more than 100,000 entries"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("read", [read_checkpoint, read_weights, read_content])
+def test_weights_that_are_not_finite_are_refused(tmp_path, read, value):
+    path = save(
+        tmp_path / "a.ckpt", state_dict={"good": torch.ones(2), "bad": torch.tensor([0.0, value], dtype=torch.float64)}
+    )
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: its weights are not finite, those of bad first"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(2, dtype=torch.complex64), torch.ones(2).to_sparse(), torch.empty(2, device="meta"),
+        torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.quint8), torch.ones(1).expand(10**12),
+    ],
+)  # fmt: skip
+def test_weights_of_another_kind_are_refused(tmp_path, value):
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be loaded safely"):
+        read_checkpoint(save(tmp_path / "a.ckpt", state_dict={"weight": value}))
 
 
 def test_numpy_scalars_are_no_plain_values():

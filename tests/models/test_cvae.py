@@ -265,17 +265,42 @@ def test_a_foreign_target_hidden_in_an_interpolation_is_refused(trained):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content[KEY]["config"]["model"].update(hidden=[9]), "size mismatch"),
-        (lambda content: content[KEY]["config"].pop("task"), "task"),
-        (lambda content: content[KEY]["config"]["model"].update(unknown=1), "unknown"),
-        (lambda content: content["state_dict"].popitem(), "Missing key"),
+        (lambda content: content[KEY]["config"]["model"].update(hidden=[7]), "do not fit this model: .* in the file"),
+        (lambda content: content["state_dict"].update(more=torch.ones(2)), "more is .2,. in the file and not there"),
+        (lambda content: content[KEY]["config"].pop("task"), "config does not make a model .*task"),
+        (lambda content: content[KEY]["config"]["model"].update(unknown=1), "config does not make a model .*unknown"),
         (lambda content: content[KEY]["config"]["task"].update(forward=["x0 + open"]), "unknown name 'open'"),
-        (lambda content: content[KEY]["config"]["evaluation"].update(draws=0), "draws is 0"),
+        (lambda content: content[KEY]["config"]["evaluation"].update(draws=0), "not make a model .*draws is 0"),
+        (lambda content: next(iter(content["state_dict"].values())).view(-1)[0].fill_(torch.nan), "are not finite"),
     ],
 )
 def test_weights_and_config_that_do_not_fit_are_refused(trained, change, message):
-    with pytest.raises(CheckpointError, match=rf"(?s)its config and weights do not make a model \(.*{message}"):
+    with pytest.raises(CheckpointError, match=rf"(?s)\.ckpt: .*{message}"):
         CVAE.load(changed(trained[1], change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": [8] * 200_000}, "has more than 100,000 entries"),
+        ({"hidden": [8] * 90_000}, "asks for a larger model than its 12 tensors"),
+        ({"hidden": [9_999, 9_999]}, "asks for a larger model than its 12 tensors"),
+        ({"hidden": [10**12]}, "asks for 1000000000000, but it holds 538 weights"),
+        ({"latent_dim": 3_000_000}, "asks for latent_dim=3000000, but it holds 538 weights"),
+        (
+            {"_target_": "cvae.networks.deep", "width": 8, "blocks": 3_000_000, "hidden": None},
+            "asks for blocks=3000000, but it holds 538 weights",
+        ),
+    ],
+)
+def test_a_model_that_is_larger_than_its_weights_is_refused(trained, change, message):
+    with pytest.raises(CheckpointError, match=rf"\.ckpt: .*{message}"):
+        CVAE.load(changed(trained[1], lambda content: content[KEY]["config"]["model"].update(change)))
+
+
+def test_a_task_that_is_larger_than_the_weights_is_refused(trained):
+    with pytest.raises(CheckpointError, match=r"\.ckpt: its config asks for points=3000000, but it holds"):
+        CVAE.load(changed(trained[1], lambda content: content[KEY]["config"]["task"].update(points=3_000_000)))
 
 
 def test_a_forward_operator_of_the_user_must_be_allowed_by_name(trained, data, tmp_path, monkeypatch):
@@ -298,7 +323,7 @@ def vector_model(shipped, *overrides):
     return build(cfg)
 
 
-@pytest.mark.parametrize("model", ["dense", "deep", "mixture"])
+@pytest.mark.parametrize("model", ["dense", "deep", "mixture", "branches"])
 def test_a_model_of_vectors_comes_back_from_its_checkpoint(shipped, trainer, tmp_path, model):
     data, network = vector_model(shipped, f"model={model}")
     trainer().fit(network, datamodule=data)

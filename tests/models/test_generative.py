@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from cvae.data import Simulation, Vectors
+from cvae.errors import DivergedError
 from cvae.models import Evaluation, Generative, Training
 from cvae.models.checkpoints import FORMAT, KEY
 
@@ -117,6 +120,55 @@ def test_a_model_without_an_optimizer_cannot_be_trained(vectors, trainer):
 
 
 # --- measured draws
+
+
+class Late(Regressor):
+    """A loss that is nan in one step, after which the weights are nan."""
+
+    def loss(self, batch, progress=None):
+        broken = float("nan") if progress is not None and progress.step == 7 else 1.0
+        return {name: broken * value for name, value in super().loss(batch, progress).items()}
+
+
+class Broken(Callback):
+    """Makes a weight infinite after the last step of the first epoch."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.is_last_batch:
+            pl_module.log_std.data[1] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "lr", "callbacks", "told"),
+    [
+        # 200 pairs in batches of 48 are five steps
+        (Late, 0.05, [], "not finite in step 3 of epoch 2: loss, distance. Lower optimizer.lr (now 0.05) by factors"),
+        (Regressor, 0.01, [Broken()], "not finite in step 5 of epoch 1: log_std. Lower optimizer.lr"),
+    ],
+)
+def test_a_training_that_diverges_ends_before_anything_of_it_is_kept(
+    vectors, trainer, tmp_path, kind, lr, callbacks, told
+):
+    training = Training(lambda parameters: torch.optim.Adam(parameters, lr=lr))
+    keep = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    with pytest.raises(DivergedError) as caught:
+        trainer(max_epochs=9, callbacks=[*callbacks, keep]).fit(make(vectors, kind, training=training), vectors)
+    assert told in str(caught.value)
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == (["epoch=0.ckpt"] if kind is Late else [])
+
+
+def test_a_loss_of_no_number_before_the_first_update_is_no_matter_of_the_rate(vectors, trainer):
+    vectors.splits.train.x[:] = 1e30
+    with pytest.raises(DivergedError, match=r"in step 1 of epoch 1: .*No weight had been changed by then: lower"):
+        trainer().fit(make(vectors), vectors)
+
+
+def test_in_a_long_epoch_the_training_ends_soon_and_names_the_very_step(vectors, trainer):
+    model, run = make(vectors, Late), trainer(max_epochs=1)
+    vectors.batch_size = 1
+    with pytest.raises(DivergedError, match=r"in step 8 of epoch 1: "):
+        run.fit(model, vectors)
+    assert run.global_step < 50
 
 
 class Process:

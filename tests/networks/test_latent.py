@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 from torch import distributions
 
-from cvae.networks import ConditionedNormal, EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
+from cvae.networks import BranchedLatent, ConditionedNormal, EnumeratedLatent, Gaussian, GaussianLatent, StandardNormal
+from cvae.networks.latent import choose
 from cvae.networks.posteriors import gaussian, mutual_information, normal_icdf
 
 
@@ -206,3 +207,41 @@ def test_a_conditioned_prior_starts_as_the_standard_normal_and_follows_y() -> No
     torch.testing.assert_close(prior.icdf(torch.full((4, 1, 3), 0.5), y)[:, 0], mean, rtol=0, atol=1e-6)
     spread = (prior.icdf(u, y) - mean.unsqueeze(1)) / standard.icdf(u, y)
     torch.testing.assert_close(spread[:, 0], (0.5 * log_var).exp(), rtol=1e-3, atol=1e-4)
+
+
+# --- both parts
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3])
+def test_the_bound_of_branches_is_that_of_both_parts(beta, enumerated, generator):
+    log_prior, cost = enumerated
+    posterior, prior = random_gaussian(generator, 4), random_gaussian(generator, 4)
+    total, kl, weights = BranchedLatent(GaussianLatent(posterior, prior), EnumeratedLatent(log_prior)).bound(cost, beta)
+    q = log_prior.exp().numpy() * np.exp(-cost.numpy() / beta)
+    of_z = distributions.kl_divergence(as_normal(posterior), as_normal(prior)).sum(-1).numpy()
+    np.testing.assert_allclose(total.numpy(), -beta * np.log(q.sum(1)) + beta * of_z)
+    q /= q.sum(1, keepdims=True)
+    np.testing.assert_allclose(weights.numpy(), q)
+    np.testing.assert_allclose(kl.numpy(), of_z + (q * np.log(q / log_prior.exp().numpy())).sum(1))
+
+
+def test_mutual_information_of_both_parts_counts_posteriors_of_the_same_value_only(generator):
+    posterior = random_gaussian(generator, batch=6)
+    z, k = posterior.sample(1, generator)[:, 0], torch.tensor([0, 1, 0, 2, 1, 0])
+    deviation = np.exp(posterior.log_var.numpy() / 2)
+    laws = [stats.norm(*each) for each in zip(posterior.mean.numpy(), deviation, strict=True)]
+    density = [[law.pdf(one).prod() for law in laws] for one in z.numpy()]
+    expected = np.mean(
+        [np.log(row[n] / (sum(row[m] for m in range(6) if k[m] == k[n]) / 6)) for n, row in enumerate(density)]
+    )
+    assert mutual_information(posterior, z, k).item() == pytest.approx(expected)
+
+
+def test_values_are_chosen_as_often_as_they_are_due_and_rare_ones_together():
+    """Twenty values of .02 each beside one of .6: of ten even points exactly four are of the rare ones."""
+    p = torch.full((1, 21), 0.02)
+    p[0, 7] = 0.6
+    for shift in torch.linspace(0.001, 0.099, 40):
+        k = choose(p.log(), (shift + torch.arange(10) / 10).unsqueeze(0))
+        assert (k == 7).sum() == 6
+        assert k.unique().numel() == 5

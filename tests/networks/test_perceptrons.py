@@ -3,7 +3,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from cvae.networks import ParametersHead, ValuesHead, deep, dense, mixture, starter
+from cvae.networks import ParametersHead, ValuesHead, branches, deep, dense, mixture, starter
 from cvae.runs.settle import settle
 from cvae.tasks import Box, Lines
 
@@ -126,11 +126,13 @@ def test_scaled_data_are_seen_alike_in_any_unit(batch):
 
 @pytest.mark.parametrize("x_shape", [(3,), (2, 50), (1, 8, 8)])
 @pytest.mark.parametrize("y_shape", [(0,), (10,), (1,), (3,), (2, 50)])
-@pytest.mark.parametrize("kind", ["dense", "deep", "mixture"])
+@pytest.mark.parametrize("kind", ["dense", "deep", "mixture", "branches"])
 def test_networks_take_solutions_and_conditions_of_any_shape(kind, x_shape, y_shape, generator):
     head = ValuesHead(x_shape)
     if kind == "mixture":
         network = mixture(y_shape, components=5, enumerated=2, width=8, blocks=1, head=head)
+    elif kind == "branches":
+        network = branches(x_shape, y_shape, 2, [8], components=5, enumerated=2, head=head)
     else:
         network = build(kind, head=head, x_shape=x_shape, y_shape=y_shape)
     x = torch.rand(7, *x_shape, generator=generator)
@@ -139,7 +141,7 @@ def test_networks_take_solutions_and_conditions_of_any_shape(kind, x_shape, y_sh
         y = torch.nn.functional.one_hot(torch.arange(7) % 10, 10).float()
     network.fit_scale(x, y)
     found = network.reconstruct(x, y)
-    assert found.x.shape == (7, 2 if kind == "mixture" else 1, *x_shape)
+    assert found.x.shape == (7, 2 if kind in ("mixture", "branches") else 1, *x_shape)
     drawn = network.draw(y, torch.rand(7, 4, network.noise_dim, generator=generator))
     assert drawn.shape == (7, 4, *x_shape)
     assert found.x.isfinite().all()

@@ -12,7 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from cvae.runs.continuation import KEY, Continuation
+from cvae.models.checkpoints import CheckpointError
+from cvae.runs.continuation import KEY, PATHS, Continuation, confined
 
 
 class Counted(LightningModule):
@@ -95,3 +96,62 @@ def test_a_folder_that_was_moved_keeps_its_best_checkpoint(tmp_path: Path, fit: 
     assert list(best.best_k_models) == [best.best_model_path]
     assert torch.load(best.best_model_path, weights_only=True)["epoch"] == 0
     assert not (tmp_path / "old").exists()
+
+
+#: paths that lead out of a folder of checkpoints
+OUTSIDE = ("{folder}/../victim", "{victim}", "{folder}/link/a.ckpt", "{folder}", "../victim", "\0", 3)
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("name", [*PATHS, "best_k_models"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_path_that_leads_elsewhere_is_no_checkpoint_to_keep(
+    tmp_path: Path, moved: bool, name: str, path: object
+) -> None:
+    folder, victim = tmp_path / "checkpoints", tmp_path / "victim"
+    for each in (folder, victim):
+        each.mkdir()
+    (folder / "link").symlink_to(victim)
+    old = tmp_path / "old" if moved else folder
+    named = path.format(folder=old, victim=victim) if isinstance(path, str) else path
+    state = {"dirpath": str(old), name: {named: torch.tensor(0.0)} if name == "best_k_models" else named}
+    with pytest.raises(CheckpointError, match="as one to keep, which lies outside"):
+        confined(state, folder)
+
+
+@pytest.mark.parametrize("named", ["best.ckpt", "old/../best.ckpt", "{old}/best.ckpt", "{new}/best.ckpt"])
+def test_paths_in_a_folder_that_was_moved_lead_into_the_new_one(tmp_path: Path, named: str) -> None:
+    path = named.format(old=tmp_path / "old", new=tmp_path)
+    state = {"dirpath": str(tmp_path / "old"), "best_model_path": path, "kth_best_model_path": "", "other": 3}
+    assert confined(state, tmp_path) == {
+        "dirpath": str(tmp_path),
+        "best_model_path": str(tmp_path / "best.ckpt"),
+        "kth_best_model_path": "",
+        "best_k_models": {},
+        "other": 3,
+    }
+
+
+def test_a_remote_file_is_taken_for_a_local_one(tmp_path: Path) -> None:
+    state = confined({"dirpath": "x", "best_model_path": "s3://bucket/a.ckpt"}, tmp_path)
+    assert state["best_model_path"] == f"{tmp_path}/s3:/bucket/a.ckpt"
+
+
+@pytest.mark.parametrize("dirpath", [True, False])
+def test_a_stranger_removes_nothing_outside_of_the_folder(
+    tmp_path: Path, fit: Fit, dirpath: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, victim = tmp_path / "checkpoints", tmp_path / "victim"
+    fit(folder, 1)
+    victim.mkdir()
+    (victim / "precious.txt").write_text("precious")
+    content = torch.load(folder / "last.ckpt", weights_only=True)
+    for state in content["callbacks"].values():
+        state |= dict.fromkeys(PATHS, f"{folder}/../victim")
+        if not dirpath:
+            # without which Lightning takes the rest for that of the same folder
+            del state["dirpath"]
+    torch.save(content, folder / "last.ckpt")
+    fit(folder, 3)
+    assert (victim / "precious.txt").read_text() == "precious"
+    assert "as one to keep, which lies outside. Nothing of what it says" in caplog.text

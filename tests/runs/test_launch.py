@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,12 @@ import torch
 from lightning import Callback
 from omegaconf import OmegaConf
 
-from cvae.errors import UserError, user_message
+from cvae.errors import DiskError, DivergedError, UserError, user_message
 from cvae.files import write_json
 from cvae.runs import launch
 from cvae.runs.folder import Start, identify
 from cvae.runs.launch import run, wanted_processes
+from cvae.runs.locks import in_use
 from cvae.runs.settle import settle
 from cvae.runs.train import settings_of
 
@@ -45,6 +49,10 @@ def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ddp", "gpu", 2, 2),
         ("ddp", "gpu", [0, 2], 2),
         ("ddp", "gpu", "0,1", 2),
+        # as Lightning reads them: the device of that number, and how many
+        ("ddp", "gpu", "2,", 1),
+        ("ddp", "gpu", "2", 2),
+        ("ddp", "gpu", "-1", 3),
     ],
 )
 def test_processes_are_as_many_as_the_trainer_names(
@@ -116,11 +124,56 @@ def test_one_process_trains_here(shipped: Any, monkeypatch: pytest.MonkeyPatch, 
     assert used == settle(cfg) == OmegaConf.load(tmp_path / "run" / "config.yaml")
 
 
+class Agent:
+    """Stands in for the process that starts the others."""
+
+    ended = False
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        self.command = command
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        raise SystemExit(143)
+
+    def terminate(self) -> None:
+        type(self).ended = True
+
+
+def test_a_stop_ends_the_processes(shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(subprocess, "Popen", Agent)
+    with pytest.raises(SystemExit) as caught:
+        run(shipped("trainer=ddp_cpu"), tmp_path)
+    assert (caught.value.code, Agent.ended) == (143, True)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "running"
+    assert not in_use(tmp_path)
+
+
+def test_several_processes_that_diverge_give_the_reason(
+    shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fake(agent: Agent) -> int:
+        record = json.loads((tmp_path / "result.json").read_text())
+        write_json(tmp_path / "result.json", record | {"status": "diverged", "error": "not finite in step 3"})
+        return 1
+
+    monkeypatch.setattr(Agent, "wait", fake)
+    monkeypatch.setattr(subprocess, "Popen", Agent)
+    with pytest.raises(DivergedError, match="not finite in step 3"):
+        run(shipped("trainer=ddp_cpu"), tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"
+
+
 def test_several_processes_get_the_settled_config_and_give_back_the_value(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fake(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        assert "--nproc-per-node=2" in command
+    def fake(agent: Agent) -> int:
+        assert agent.command[-2:] == ["2", str(tmp_path)]
         cfg = OmegaConf.load(tmp_path / "config.yaml")
         assert cfg.trainer.devices == 2
         assert cfg.loss.beta == 1.6e-3
@@ -128,9 +181,10 @@ def test_several_processes_get_the_settled_config_and_give_back_the_value(
         assert (record["status"], record["overrides"]) == ("running", ["trainer=ddp_cpu"])
         assert record["config_hash"] == identify(settings_of(cfg))
         write_json(tmp_path / "result.json", record | {"status": "finished", "value": 0.25})
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", fake)
+    monkeypatch.setattr(Agent, "wait", fake)
+    monkeypatch.setattr(subprocess, "Popen", Agent)
     assert run(shipped("trainer=ddp_cpu"), tmp_path, ["trainer=ddp_cpu"]) == 0.25
 
 
@@ -138,7 +192,8 @@ def test_several_processes_get_the_settled_config_and_give_back_the_value(
 def test_processes_that_leave_no_result_have_failed(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code))
+    monkeypatch.setattr(Agent, "wait", lambda _: code)
+    monkeypatch.setattr(subprocess, "Popen", Agent)
     with pytest.raises(UserError, match="one of 2 processes failed"):
         run(shipped("trainer=ddp_cpu"), tmp_path)
     record = json.loads((tmp_path / "result.json").read_text())
@@ -165,7 +220,7 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
         ("scheduler.floor=5", "scheduler.floor is 5; it is a share of the learning rate, from 0 to 1."),
         ("loss.beta=-1", "loss.beta is -1; it must be a number of at least 0."),
         ("loss.y_term.start=2", "loss.y_term.start is 2; it must be at least 0 and below 1."),
-        ("loss.likelihood=abs", "loss.likelihood is 'abs'; choose one with loss=mse, l1, huber or bernoulli."),
+        ("loss.likelihood=abs", "loss.likelihood is 'abs'; it must be a mapping with _target_."),
         ("generation.candidates=3", "generation.candidates is 3; it must be at least generation.draws, 5."),
         ("generation.draws=0", "generation.draws is 0; it must be at least 1."),
         ("generation.temperature=2.0", "generation.temperature is 2.0, but a training makes plain draws with evaluat"),
@@ -182,7 +237,7 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
 def test_a_mistake_is_told_before_anything_is_written_or_started(
     shipped: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overrides: str, message: str
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     with pytest.raises(Exception, match=r".") as caught:
         run(shipped("trainer=ddp_cpu", *overrides.split()), tmp_path)
     said = user_message(caught.value)
@@ -217,3 +272,66 @@ def test_a_bug_keeps_its_stack_and_a_mistake_has_none(
     assert (record["status"], record["error"]) == ("failed", told)
     assert (record["stack"] is not None) is stack
     assert not stack or "on_train_batch_end" in record["stack"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["optimizer=adamw", "optimizer.lr=1e30"],
+            r"not finite in step 2 of epoch 1: .*loss.*Lower optimizer\.lr \(now 1e\+30\)",
+        ),
+        (["loss.beta=1e308"], r"not finite in step 1 of epoch 1: loss\. .*lower .*loss\.beta"),
+    ],
+)
+def test_a_training_that_diverges_is_no_success(shipped: Any, tmp_path: Path, overrides: list[str], told: str) -> None:
+    with pytest.raises(DivergedError, match=told):
+        run(shipped("logger={}", "data.evaluation.references=0", "model=dense", *overrides), tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["status"] == "diverged"
+    assert "not finite in step" in record["error"]
+    assert record["stack"] is None
+    assert list(tmp_path.rglob("*.ckpt")) == []
+
+
+class Terminates(Callback):
+    """Asks its own process to end."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_training_from_python_that_is_asked_to_end_has_a_status(shipped: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(shipped("logger={}", "data.evaluation.references=0"), tmp_path, callbacks=[Terminates()])
+    assert caught.value.code == 143
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "running"
+
+
+class Removes(Callback):
+    """Removes the folder of the run in its first epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("words", [["logger={}"], ["trainer.max_epochs=3"]])
+def test_a_folder_that_is_removed_during_a_run_is_one_message(shipped: Any, tmp_path: Path, words: list[str]) -> None:
+    own = tmp_path / "run"
+    with pytest.raises(DiskError, match=r"run: was removed during the run"):
+        run(shipped("data.evaluation.references=0", *words), own, callbacks=[Removes(own)])
+    assert not list(own.glob("*.json"))
+
+
+def test_a_folder_with_links_is_refused_before_anything_is_written(shipped: Any, tmp_path: Path) -> None:
+    victim, own = tmp_path / "victim", tmp_path / "run"
+    victim.mkdir()
+    own.mkdir()
+    (own / "checkpoints").symlink_to(victim)
+    with pytest.raises(UserError, match="checkpoints: is a link, but a run needs a folder there"):
+        run(shipped(), own)
+    assert [path.name for path in tmp_path.rglob("*")].count("config.yaml") == 0
+    assert list(victim.iterdir()) == []

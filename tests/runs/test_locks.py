@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cvae.errors import UserError
 from cvae.runs.locks import LOCK, FolderInUseError, in_use, locked
 
 
@@ -78,6 +79,25 @@ def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
     assert not in_use(tmp_path)
     with locked(tmp_path, patience_s=0):
         pass
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_is_no_plain_file_in_the_place_of_the_lock_is_refused_and_left(tmp_path: Path, kind: str) -> None:
+    lock, victim = tmp_path / "run" / LOCK, tmp_path / "victim"
+    lock.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(victim)
+    if kind == "link":
+        victim.write_text("mine")
+    assert not in_use(tmp_path / "run")
+    with pytest.raises(UserError, match=rf"\.lock: is a {kind.split()[-1]}, but"), locked(tmp_path / "run"):
+        pytest.fail("the folder was held")
+    assert lock.is_symlink() or lock.exists()
+    assert (victim.read_text() == "mine") if kind == "link" else not victim.exists()
 
 
 def test_a_file_system_without_locks_is_said_and_used(

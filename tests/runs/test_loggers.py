@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler as SessionGroups
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
+from cvae.errors import UserError
 from cvae.runs.board import Board, hyperparameters
 from cvae.runs.loggers import build_loggers
 
@@ -47,6 +48,18 @@ def logged(tmp_path: Path) -> Path:
     [first] = build_loggers([entry(tmp_path), None], None)
     log(first, *((step, {"epoch": step // 2, "loss": step / 10}) for step in (1, 3, 5)))
     return tmp_path
+
+
+@pytest.mark.parametrize("row", ["9,0.9,9,9", "a,0.9,9", "4,0.9,\u00b2", '"4', "\x1b[31m,0.9,9"])
+def test_a_row_that_is_no_row_of_measures_is_left_out_and_said(
+    logged: Path, caplog: pytest.LogCaptureFixture, row: str
+) -> None:
+    before = rows(logged)
+    with (logged / "csv" / "metrics.csv").open("a") as file:
+        file.write(f"{row}\n")
+    build_loggers([entry(logged)], 20)
+    assert rows(logged) == before
+    assert "metrics.csv: 1 rows are no measures of a step; they are left out" in caplog.text
 
 
 def test_a_resumed_run_goes_on_in_one_file(logged: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -227,3 +240,8 @@ def test_tensorboard_compares_runs_by_what_differs_and_by_the_kept_measures(tmp_
 @pytest.mark.parametrize(("name", "tag"), [("lr-AdamW", "lr-AdamW"), ("val_loss", "val_loss"), ("mine/x", "mine/x")])
 def test_measures_of_ones_own_keep_their_names(tmp_path: Path, name: str, tag: str) -> None:
     assert Board(str(tmp_path), "val/score").tag(name) == tag
+
+
+def test_what_makes_no_logger_is_named() -> None:
+    with pytest.raises(UserError, match=r"logger: os\.getcwd makes no logger of Lightning; choose logger=NAME"):
+        build_loggers([OmegaConf.create({"_target_": "os.getcwd"})], None)

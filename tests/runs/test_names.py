@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from torch.distributed import TCPStore
 
+from cvae.errors import UserError
+from cvae.runs.compose import compose
 from cvae.runs.folder import Start, mark_running
-from cvae.runs.names import run_name, shared_name
+from cvae.runs.names import check_choices, run_name, shared_name
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +117,17 @@ def test_processes_of_torchrun_take_the_first_name(monkeypatch: pytest.MonkeyPat
     }.items():
         monkeypatch.setenv(name, value)
     assert [shared_name(name) for name in ("12-00-01", "12-00-02")] == ["12-00-01", "12-00-01"]
+
+
+@pytest.mark.parametrize("word", ["data=null", "optimizer=5", "+experiment=1.5", "model/latent=true"])
+def test_what_chooses_a_member_of_a_group_is_a_name(word: str) -> None:
+    group = word.lstrip("+").partition("=")[0]
+    with pytest.raises(UserError, match=rf"{group} must name a member of conf/{group}: \w+, ") as refused:
+        check_choices(["seed=1", word])
+    assert str(refused.value).startswith(f"{word}: ")
+    with pytest.raises(UserError, match="must name a member"):
+        compose("train", [word])
+
+
+def test_other_words_are_left_to_hydra() -> None:
+    check_choices(["-m", "data=lines,product", "model/latent=[student_t,mmd]", "data.points=null", "~logger", "loss=("])

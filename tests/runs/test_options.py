@@ -131,7 +131,8 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         ["model=starter", "debug=profiler"],
         ["experiment=starter", "trainer=ddp_cpu"],
         ["trainer=gpu", "trainer.precision=bf16-mixed", "debug=fast_dev_run"],
-        ["+trainer.limit_val_batches=0.5", "+trainer.max_time=00:01:00:00", "+optimizer.betas=[0.9, 0.99]"],
+        ["+trainer.limit_val_batches=0.5", "+trainer.max_time=00:01:00:00"],
+        ["optimizer=adamw", "+optimizer.betas=[0.9, 0.99]"],
     ],
 )
 def test_shipped_configs_pass(shipped: Shipped, overrides: list[str]) -> None:
@@ -143,7 +144,7 @@ def test_shipped_configs_pass(shipped: Shipped, overrides: list[str]) -> None:
     [
         ("optimizer.lr=null", "optimizer.lr is None; it must be a number."),
         ("optimizer.lr=nan", "optimizer.lr is nan; it must be a number."),
-        ("+optimizer.foo=1", "optimizer.foo is no option of torch.optim.AdamW; it has: params, lr, betas"),
+        ("+optimizer.foo=1", "optimizer.foo is no option of cvae.optimizers.MuonAdamW; it has: params, lr, matrix_lr"),
         ("trainer.devices=null",
          "trainer.devices is None; it must be text or a whole number or a list of whole numbers."),
         ("trainer.max_epochs=abc", "trainer.max_epochs is 'abc'; it must be a whole number or null."),

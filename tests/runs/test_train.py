@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from cvae.config import digest
 from cvae.errors import UserError
+from cvae.runs.continuation import versions
 from cvae.runs.folder import Start
 from cvae.runs.settle import settle
 from cvae.runs.train import (
@@ -29,7 +30,6 @@ from cvae.runs.train import (
     quiet,
     settings_of,
     train,
-    versions,
 )
 
 Shipped = Callable[..., DictConfig]
@@ -90,6 +90,7 @@ def test_quiet_hides_the_known_noise_and_nothing_else() -> None:
         (["model.latent_dim=3"], "GaussianCVAE", 3),
         (["recipe.separate=true", "+model.components=9"], "CategoricalCVAE", 9),
         (["data=lines", "data.forward=['x0*x1 + x2']", "data.directions=[falling,rising,rising]"], "GaussianCVAE", 4),
+        (["data=sine_wave"], "BranchedCVAE", 4),
         (["data=vector", "data.bounds=[[0,1]]", "data.forward=['sin(4*x0)']"], "CategoricalCVAE", 256),
     ],
 )
@@ -112,7 +113,7 @@ def test_the_callbacks_belong_to_the_runs_folder(settled: Shipped, tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.devices=-2", "trainer: `devices` selected with `CPUAccelerator` should be an int > 0."),
+        ("trainer.devices=-1", "trainer: `devices` selected with `CPUAccelerator` should be an int > 0 (trainer."),
         ("trainer.accelerator=abacus", "trainer: You selected an invalid accelerator name: `accelerator='abacus'`"),
         ("+trainer.strategy=foo", "trainer: You selected an invalid strategy name: `strategy='foo'`"),
     ],

@@ -39,9 +39,9 @@ SEARCHES = {
     "swiss_roll": "experiment=swiss_roll",
 }
 PRESENT = {
-    "default": {"model": "dense", "optimizer.lr": 3e-3, "loss.wy": 2e-3},
-    "separate": {"model": "mixture", "optimizer.lr": 1e-3, "loss.wy": 7e-4},
-    "vectors": {"model": "mixture", "optimizer.lr": 3e-3, "loss.wy": 7e-4},
+    "default": {"model": "dense", "optimizer.lr": 2e-3, "loss.wy": 2e-3},
+    "separate": {"model": "mixture", "optimizer.lr": 3e-3, "loss.wy": 7e-4},
+    "vectors": {"model": "branches", "optimizer.lr": 2e-3, "model.components": 64},
     "digits": {"model": "dense_image", "optimizer.lr": 1e-3, "model.latent_dim": 16},
     "mixture": {"model.components": 16, "optimizer.lr": 2e-3, "data.batch_size": 512},
     "light_curves": {"optimizer.lr": 4e-3, "loss.wx": 150.0},
@@ -58,8 +58,8 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @pytest.fixture(autouse=True)
-def hydra_on_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+def hydra_on_conf(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CVAE_CACHE", str(cache_folder))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
 
@@ -114,7 +114,7 @@ def test_entries_that_make_no_sense_are_refused(space: dict[str, Any], message: 
         ({"space": {"model": {"choices": ["dense", "huge"]}}}, r"search.space: .*Could not find 'model/huge'"),
         (
             {"space": {"optimizer.lr": {"low": 0.1, "high": 1.0}}},
-            r"lacks the present setting of optimizer.lr, 0.003",
+            r"lacks the present setting of optimizer.lr, 0.002",
         ),
         ({"overrides": ["optimizer.lr=1"]}, r"optimizer.lr is searched .* set by overrides"),
         ({"overrides": ["optimized_metric=val/rmse"]}, r"overrides holds optimized_metric"),
@@ -270,6 +270,19 @@ def test_a_later_trial_that_fails_is_recorded_and_the_search_goes_on(
     assert trials[2].constraints == {"val/pearson at_least 0.9": UNMEASURED}
 
 
+def test_a_trial_that_diverges_is_pruned_also_the_first(searched: Callable[..., optuna.Study], tmp_path: Path) -> None:
+    trials = searched(
+        "trials=1",
+        overrides=["loss.beta=1e308"],
+        space={"model.latent_dim": {"low": 2, "high": 5}},
+    )
+    (trial,) = trials.get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.user_attrs[ERROR].startswith("the training diverged: not finite in step 1 of epoch 1: loss.")
+    record = json.loads((tmp_path / "s" / "trials" / "0" / "result.json").read_text())
+    assert record["status"] == "diverged"
+
+
 def test_a_stopped_trial_is_queued_again_and_goes_on_in_its_folder(
     searched: Callable[..., optuna.Study], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -291,6 +304,22 @@ def test_a_study_of_an_earlier_version_is_refused(searched: Callable[..., optuna
     (tmp_path / "s" / "study.log").touch()
     with pytest.raises(UserError, match="holds a study of an earlier version"):
         searched("trials=1")
+
+
+def test_a_study_that_is_no_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvae.runs.tune.time.sleep", lambda seconds: None)
+    (tmp_path / "study.db").write_bytes(b"no database" * 99)
+    with pytest.raises(UserError, match=rf"{tmp_path}/study\.db cannot be opened: .*name another study, study="):
+        open_storage(tmp_path, None, 30)
+    (tmp_path / "study.db").unlink()
+    os.mkfifo(tmp_path / "study.db")
+    with pytest.raises(UserError, match=r"study\.db: is no plain file"):
+        open_storage(tmp_path, None, 30)
+    (tmp_path / "study.db").unlink()
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "1").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"trials/1: is no plain file or folder of a study; remove it"):
+        open_storage(tmp_path, None, 30)
 
 
 def test_a_queued_trial_is_begun_once_however_many_ask_at_the_same_moment(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ SMALL_WITH_BAR = (
     "trainer.max_epochs=3",
     "test=false",
     "logger={}",
+    "loss.set_objective.weight=0",
 )
 
 

@@ -42,6 +42,15 @@ def test_solutions_by_condition(kind: str, request: pytest.FixtureRequest, capsy
     assert "no draw is valid" not in shown
 
 
+def test_how_complete_each_answer_is_has_columns_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    valid = torch.ones(2, 3, dtype=torch.bool)
+    told = {"found": torch.tensor([4, 1]), "unseen": torch.tensor([0.25, 0.0])}
+    print_solutions(Check(torch.zeros(2, 3), valid, valid), 0.01, told)
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    rows = {cells[0]: cells[-2:] for cells in lines if cells}
+    assert rows == {"0": ["4", "0.25"], "1": ["1", "0"], "all 2": ["2.5", "0.125"]}
+
+
 def test_it_is_told_when_nothing_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     none = torch.zeros(2, 3, dtype=torch.bool)
     valid = torch.tensor([[False] * 3, [True] * 3])

@@ -35,12 +35,12 @@ def word(overrides: list[str]) -> str:
 
 @pytest.fixture
 def run_benchmark(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, cache_folder: Path
 ) -> Callable[..., Done]:
     """Runs ``scripts/benchmarks/NAME.py`` with words of a command line in an empty folder ``work``."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CVAE_CACHE", str(cache_folder))
 
     def run(name: str, *words: str) -> Done:
         return run_main(ROOT / "scripts" / "benchmarks" / f"{name}.py", words, monkeypatch, capsys)
@@ -49,8 +49,8 @@ def run_benchmark(
 
 
 @pytest.fixture
-def composing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def composing(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lets ``hydra.compose`` find the shipped configs."""
-    monkeypatch.setenv("CVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CVAE_CACHE", str(cache_folder))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield

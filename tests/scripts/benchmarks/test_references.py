@@ -9,12 +9,12 @@ from cvae.inversion import Budget, coverage_limits, reference_sets
 def test_a_continuum_has_a_limit_that_grows_with_the_solutions_kept(problem):
     problem = problem()
     before = torch.get_rng_state()
-    few, many = reference_costs(problem, conditions=3, draws=5, sizes=[20, 200], seed=0)
+    few, many = reference_costs(problem, conditions=2, draws=30, sizes=[20, 200], seed=0)
     assert torch.equal(before, torch.get_rng_state())
     assert (few["kind"], few["kept"], few["solutions"]) == ("continuum", 20, "20 / 20 / 20")
     assert few["coverage_limit"] < many["coverage_limit"]
-    sets = reference_sets(problem, unseen(problem, 3, 0).y, budget=Budget(kept=200))
-    assert many["coverage_limit"] == pytest.approx(coverage_limits(problem, sets, 5).mean().item())
+    sets = reference_sets(problem, unseen(problem, 2, 0).y, budget=Budget(kept=200))
+    assert many["coverage_limit"] == pytest.approx(coverage_limits(problem, sets, 30).mean().item())
     assert min(many["search_s"], many["prepare_s"], many["measure_ms"]) > 0
 
 
@@ -28,7 +28,7 @@ def test_separate_solutions_have_a_number_and_no_limit(problem):
 
 
 def test_one_row_for_each_size_and_nothing_is_written(run_benchmark, tmp_path):
-    done = run_benchmark("references", "conditions=2", "sizes=[10,200]", "draws=4")
+    done = run_benchmark("references", "conditions=2", "sizes=[10,200]", "draws=30")
     assert done.status == 0, done.err
     assert [row["kept"] for row in done.table] == ["10", "200"]
     assert 0 < float(done.table[0]["coverage_limit"]) < float(done.table[1]["coverage_limit"]) < 1

@@ -1,160 +1,24 @@
-"""Likelihoods, the objective of a CVAE and that of an energy model, and schedules."""
+"""The objective of a CVAE: a bound with two reconstruction terms."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cvae.errors import UserError
+from cvae.losses.likelihoods import Likelihood
+from cvae.losses.schedules import Progress, geometric, linear_warmup
+from cvae.losses.sets import SetObjective
 from cvae.networks.base import Reconstruction
 from cvae.recording import recorded
-
-#: elementwise cost of a prediction for a target, a negative log-likelihood up to scale and constant
-Likelihood = Callable[[Tensor, Tensor], Tensor]
-#: factor as a function of the share of training that is done
-Schedule = Callable[[float], float]
 
 #: share of training over which beta is annealed; the rest is for the final value
 ANNEALED = 0.8
 #: share of training over which a y-term that comes late rises
 RISE = 0.2
-
-
-# --- likelihoods
-
-
-@recorded
-def absolute() -> Likelihood:
-    """``|prediction - target|``: a Laplace likelihood."""
-    return lambda prediction, target: (prediction - target).abs()
-
-
-@recorded
-def squared() -> Likelihood:
-    """``(prediction - target)**2``: a Gaussian likelihood."""
-    return lambda prediction, target: (prediction - target).square()
-
-
-@recorded
-def gaussian() -> Likelihood:
-    """``(prediction - target)**2 / 2 + log(2 pi) / 2``: a Gaussian likelihood in nats with standard deviation 1, in the
-    unit of the residuals, which is the learned noise of a network that has one (:class:`cvae.networks.NoisyCVAE`)."""
-    return lambda prediction, target: 0.5 * (prediction - target).square() + 0.5 * math.log(2 * math.pi)
-
-
-@recorded
-def huber(delta: float) -> Likelihood:
-    """``r**2 / 2`` for residuals ``r`` up to ``delta``, then ``delta (|r| - delta / 2)`` (Huber 1964).
-
-    Raises:
-        UserError: unless ``delta`` is positive.
-    """
-    if not delta > 0:
-        raise UserError(f"loss.likelihood.delta is {delta}; it must be positive.")
-
-    def cost(prediction: Tensor, target: Tensor) -> Tensor:
-        size = (prediction - target).abs()
-        return torch.where(size <= delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
-
-    return cost
-
-
-@recorded
-def bernoulli() -> Likelihood:
-    """``-target log(prediction) - (1 - target) log(1 - prediction)`` in nats, for values in [0, 1].
-
-    Predictions are probabilities; targets may be grey values, as in Kingma & Welling 2014.
-    """
-
-    def cost(prediction: Tensor, target: Tensor) -> Tensor:
-        # probabilities that rounding has made 0 or 1 would cost infinity
-        clipped = prediction.clamp(1e-6, 1 - 1e-6)
-        return torch.nn.functional.binary_cross_entropy(clipped, target.expand_as(clipped), reduction="none")
-
-    return cost
-
-
-# --- schedules
-
-
-def linear_warmup(step: int, steps: int) -> float:
-    """Factor that rises linearly from 0 at step 0 to 1 at ``steps`` and stays there; always 1 for ``steps=0``."""
-    return 1.0 if steps <= 0 else min(step / steps, 1.0)
-
-
-def geometric(progress: float, start: float, end: float) -> float:
-    """Value that goes from ``start`` to ``end`` (both positive) by equal ratios, as ``progress`` goes from 0 to 1."""
-    return float(start * (end / start) ** min(max(progress, 0.0), 1.0))
-
-
-def constant() -> Schedule:
-    """Factor 1 throughout."""
-    return lambda progress: 1.0
-
-
-def cosine(warmup: float = 0.0, floor: float = 0.0) -> Schedule:
-    """Linear rise over the share ``warmup`` of training, then half a cosine down to ``floor``.
-
-    Loshchilov & Hutter 2017, without restarts.
-
-    Raises:
-        UserError: unless ``0 <= warmup < 1`` and ``0 <= floor <= 1``.
-    """
-    if not 0 <= warmup < 1:
-        raise UserError(f"scheduler.warmup is {warmup}; it is a share of training, at least 0 and below 1.")
-    if not 0 <= floor <= 1:
-        raise UserError(f"scheduler.floor is {floor}; it is a share of the learning rate, from 0 to 1.")
-
-    def factor(progress: float) -> float:
-        if progress < warmup:
-            return max(progress / warmup, 1e-3)
-        done = min((progress - warmup) / (1 - warmup), 1.0)
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
-
-    return factor
-
-
-def one_cycle(peak: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Schedule:
-    """Cosine rise from ``start`` to 1 at the share ``peak`` of training, then a cosine down to ``end``.
-
-    Smith & Topin 2018, with the cosine form that is usual today.
-
-    Raises:
-        UserError: unless ``0 < peak < 1``, and ``start`` and ``end`` are shares of the learning rate.
-    """
-    if not 0 < peak < 1:
-        raise UserError(f"scheduler.peak is {peak}; it is a share of training, above 0 and below 1.")
-    for name, value in (("start", start), ("end", end)):
-        if not 0 <= value <= 1:
-            raise UserError(f"scheduler.{name} is {value}; it is a share of the learning rate, from 0 to 1.")
-
-    def factor(progress: float) -> float:
-        if progress < peak:
-            low, high, done = start, 1.0, progress / peak
-        else:
-            low, high, done = end, 1.0, 1 - min((progress - peak) / (1 - peak), 1.0)
-        return low + (high - low) * 0.5 * (1 - math.cos(math.pi * done))
-
-    return factor
-
-
-# --- the objective
-
-
-class Progress(NamedTuple):
-    """How far a training is: the optimiser step, and how many there will be."""
-
-    step: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        """Share of training that is done."""
-        return self.step / max(self.total, 1)
 
 
 @recorded
@@ -239,6 +103,7 @@ class Objective:
         beta_schedule: how beta comes to its value.
         y_term: unit, saturation and start of the reconstruction of y.
         reduction: ``mean`` or ``sum`` over the values of one sample.
+        set_objective: of draws that are trained together, beside this; None leaves it out.
 
     Raises:
         UserError: for a negative weight, no reconstruction term at all, or an unknown reduction.
@@ -253,6 +118,7 @@ class Objective:
         beta_schedule: BetaSchedule | None = None,
         y_term: YTerm | None = None,
         reduction: str = "mean",
+        set_objective: SetObjective | None = None,
     ) -> None:
         if not callable(likelihood):
             raise UserError(f"loss.likelihood is {likelihood!r}; choose one with loss=mse, l1, huber or bernoulli.")
@@ -268,6 +134,7 @@ class Objective:
         self.beta_schedule = beta_schedule or BetaSchedule()
         self.y_term = y_term or YTerm()
         self.reduction = reduction
+        self.set_objective = set_objective or SetObjective(weight=0.0)
 
     def __call__(
         self,
@@ -324,47 +191,3 @@ class Objective:
         """``(batch, samples, ...)`` to ``(batch, samples)``."""
         flat = cost.flatten(2)
         return flat.mean(2) if self.reduction == "mean" else flat.sum(2)
-
-
-@recorded
-class ContrastiveDivergence:
-    """``E(x) - E(x') + decay (E(x)^2 + E(x')^2)`` for data x and ends x' of Langevin dynamics.
-
-    The gradient of the first two terms in the weights is that of the negative log-likelihood if x' are samples of the
-    model (Hinton 2002). With ``chains``, these go on from one training step to the next (persistent contrastive
-    divergence, Tieleman 2008), and some begin anew, so that the energy is right on the way from the start as well (Du &
-    Mordatch 2019, "Implicit generation and modeling with energy-based models"); the last term is theirs, too, and keeps
-    the energies, of which only differences matter, near 0. Without, chains begin at the data of each step.
-
-    Args:
-        chains: number of persistent chains, of which each training step moves as many as there are data; 0 is plain
-            contrastive divergence.
-        steps: Langevin steps for each training step.
-        step_size: of them.
-        restarts: share of the moved chains that begin anew; a chain gets ``steps / restarts`` steps on average.
-        decay: weight of the squared energies.
-
-    Raises:
-        UserError: for a number that makes no sense, and for restarts without persistent chains.
-    """
-
-    def __init__(self, chains: int, steps: int, step_size: float, restarts: float, decay: float) -> None:
-        if chains < 0:
-            raise UserError(f"loss.chains is {chains}; it must be at least 0, which is plain contrastive divergence.")
-        if steps < 1:
-            raise UserError(f"loss.steps is {steps}; it must be at least 1.")
-        if not 0 < step_size < math.inf:
-            raise UserError(f"loss.step_size is {step_size}; it must be a positive number.")
-        if not 0 <= restarts <= 1:
-            raise UserError(f"loss.restarts is {restarts}; it is a share of the chains, from 0 to 1.")
-        if chains == 0 and restarts > 0:
-            raise UserError(f"loss.restarts is {restarts}, but loss.chains=0 has no chains to restart; set it to 0.")
-        if not 0 <= decay < math.inf:
-            raise UserError(f"loss.decay is {decay}; it must be a number of at least 0.")
-        self.chains, self.steps, self.step_size = chains, steps, step_size
-        self.restarts, self.decay = restarts, decay
-
-    def __call__(self, data: Tensor, chains: Tensor) -> dict[str, Tensor]:
-        """Per-sample terms, each ``(batch,)``, of the energies of as many data and ends of chains, in nats."""
-        size = self.decay * (data.square() + chains.square())
-        return {"loss": data - chains + size, "energy_data": data, "energy_chains": chains}
