@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ UNUSABLE = (
     "hydra.sweep.dir=..., of another command with out=...), reference sets with CVAE_CACHE=... in the environment."
 )
 
+
+#: what torch says in place of a MemoryError
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "Storage size calculation overflowed", "multiplication overflow")
+#: the remedy, which is the same for all that lack memory
+SMALLER = (
+    "Make it smaller: a network by model.hidden, a step by data.batch_size or evaluation.draws, the data by "
+    "data.source.train."
+)
 
 #: characters of the longest message: a file may hold a word of any length
 LONGEST = 4_000
@@ -53,16 +62,40 @@ class DiskError(OSError):
 
 
 def user_message(error: BaseException) -> str | None:
-    """The message of a mistake of the user's or of the disk; None for any other error, whose stack is needed.
+    """The message of a mistake of the user's or of the disk, or of too little memory; None for any other error, whose
+    stack is needed.
 
     Mistakes are told by :class:`UserError`, by Lightning's ``MisconfigurationException`` and by omegaconf.
     """
-    error = innermost(error)
+    cause = innermost(error)
     # an error of Lightning's can only come where it was imported, which takes seconds
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
-    if lightning is not None and isinstance(error, lightning.MisconfigurationException):
-        return str(error)
-    return str(error) if isinstance(error, UserError | DiskError | OmegaConfBaseException) else None
+    if lightning is not None and isinstance(cause, lightning.MisconfigurationException):
+        return str(cause)
+    if isinstance(cause, UserError | DiskError | OmegaConfBaseException):
+        return str(cause)
+    return _memory_message(error, cause) if _lacks_memory(cause) else None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    # torch's own class for a GPU is a RuntimeError
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+def _memory_message(error: BaseException, cause: BaseException) -> str:
+    """What to do about too little memory."""
+    # Hydra's error tells what was being built, torch and numpy tell how much they were asked for
+    built, asked = re.search(r"target '(.*?)'", str(error)), re.search(r"allocate ([\d.]+) (\w+)", str(cause))
+    amount, unit = asked.groups() if asked else ("", "")
+    if unit == "bytes":
+        size = float(amount) / 1e9
+        amount, unit = f"{size:,.0f}" if size >= 10 else f"{size:.2g}", "GB"
+    return (
+        f"{built[1] if built else 'this'} asks for {f'{amount} {unit}, ' if asked else ''}more memory than is left. "
+        f"{SMALLER}"
+    )
 
 
 def innermost(error: BaseException) -> BaseException:

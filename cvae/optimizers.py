@@ -37,7 +37,7 @@ class MuonAdamW(Optimizer):
         self,
         params: Iterable[Tensor],
         lr: float = 1e-3,
-        matrix_lr: float = 0.03,
+        matrix_lr: float = 0.015,
         weight_decay: float = 0.0,
         ns_steps: int = 3,
     ) -> None:
@@ -47,8 +47,9 @@ class MuonAdamW(Optimizer):
             if not 0 <= value <= LARGEST:
                 raise UserError(f"optimizer.{name} is {value}; it must be from 0 to {LARGEST:g}.")
         every = [one for one in params if one.requires_grad]
-        matrices = [one for one in every if one.dim() == 2]
-        others = [one for one in every if one.dim() != 2]
+        # one without elements, of a network that is given no condition, has no norm to be divided by
+        matrices = [one for one in every if one.dim() == 2 and one.numel() > 0]
+        others = [one for one in every if one.dim() != 2 or one.numel() == 0]
         self._inner: list[Optimizer] = []
         if others:
             self._inner.append(AdamW(others, lr=lr, weight_decay=weight_decay))

@@ -41,7 +41,7 @@ def test_plain_data_is_read_as_it_was_written(tmp_path: Path) -> None:
             np.float64(1.0),
             "it asks for numpy.*, which could run foreign code; save numpy's numbers as tensors, or by item",
         ),
-        (torch.zeros(2, dtype=torch.uint16), r"it .* of the type uint16; expected dense ones .*, as float\(\) makes"),
+        (torch.zeros(2, dtype=torch.uint64), r"it .* of the type uint64; expected dense ones .*, as float\(\) makes"),
     ],
 )
 def test_only_dense_real_tensors_of_what_the_size_promises_are_read(

@@ -168,6 +168,7 @@ def test_there_are_configs_to_test() -> None:
     assert {"data/product", "data/vector", "model/dense", "model/head/values", "loss/huber"} <= set(TRAINED)
     assert {
         "recipe/continuum",
+        "recipe/continuum_thin",
         "recipe/continuum_vectors",
         "recipe/separate",
         "recipe/y_near",
@@ -196,10 +197,10 @@ def test_every_member_of_every_group_trains(member: str, tmp_path: Path, pairs: 
 @pytest.mark.parametrize("member", [name for name in MEMBERS if name.startswith(OF_OTHERS)])
 def test_every_member_of_other_groups_leaves_the_training_as_it_is(member: str, tmp_path: Path, pairs: Path) -> None:
     cfg = composed(member, tmp_path, pairs)
-    assert settle(cfg).model._target_ == "cvae.networks.dense"
+    assert settle(cfg).model._target_ == "cvae.networks.film"
 
 
-@pytest.mark.parametrize("column", ["continuum", "continuum_vectors", "separate", "y_everywhere", "y_near"])
+@pytest.mark.parametrize("column", [name.removeprefix("recipe/") for name in COLUMNS])
 def test_every_column_of_the_recipe_fills_entries_that_are_there(column: str, tmp_path: Path, pairs: Path) -> None:
     cfg = composed("recipe/auto", tmp_path, pairs)
 

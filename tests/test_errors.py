@@ -41,6 +41,47 @@ def test_the_message_is_found_under_what_hydra_wraps_around_it() -> None:
     assert str(user_message(caught.value)).startswith("callbacks.collapse has least_kl=0, ")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "this asks for more memory than is left."),
+        (MemoryError("Unable to allocate 8.00 TiB for an array"), "this asks for 8.00 TiB, more memory than is left."),
+        (
+            RuntimeError("DefaultCPUAllocator: you tried to allocate 2000000000 bytes. Error"),
+            "this asks for 2 GB, more",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: you tried to allocate 3200000000000001 bytes"),
+            "this asks for 3,200,000 GB",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "this asks for more memory than is left. Make it smaller: "),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0"), "this asks for 20.00 MiB, more"),
+        (
+            RuntimeError("Storage size calculation overflowed with sizes=[9]"),
+            "this asks for more memory than is left.",
+        ),
+    ],
+)
+def test_too_little_memory_is_told_with_what_was_asked_for(error: Exception, told: str) -> None:
+    assert (user_message(error) or "").startswith(told)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("x.csv: line 1 holds 'out of memory', which is not a number."),
+        DiskError("out of memory: cannot be used"),
+    ],
+)
+def test_what_a_message_quotes_changes_nothing_of_it(error: Exception) -> None:
+    assert user_message(error) == str(error)
+
+
+@pytest.mark.parametrize("error", [ValueError("out of memory"), KeyError("DefaultCPUAllocator"), OSError("out of")])
+def test_words_about_memory_in_another_error_are_a_bug(error: Exception) -> None:
+    assert user_message(error) is None
+
+
 def test_a_configuration_that_lightning_refuses_is_the_users() -> None:
     with pytest.raises(MisconfigurationException) as caught:
         Trainer(max_epochs=-2)

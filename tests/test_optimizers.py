@@ -30,6 +30,17 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_a_matrix_without_elements_is_passed_over():
+    """That of a network which is given no condition."""
+    with pytest.warns(UserWarning, match="zero-element"):
+        net, empty = network(), nn.Linear(0, 4)
+    optimizer = MuonAdamW([*net.parameters(), *empty.parameters()])
+    before = net[0].weight.clone()
+    (net(torch.ones(1, 3)).sum() + empty(torch.ones(1, 0)).sum()).backward()
+    optimizer.step()
+    assert not torch.equal(net[0].weight, before)
+
+
 def test_it_does_what_both_of_torch_do_apart():
     one, other = network(), network()
     train(one, [MuonAdamW(one.parameters(), lr=1e-2, matrix_lr=0.02, weight_decay=0.1)])

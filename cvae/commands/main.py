@@ -5,6 +5,7 @@ Nothing heavy is imported before Hydra has read the command line: help and shell
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -38,15 +39,22 @@ def call(name: str) -> None:
     def task(cfg: DictConfig) -> Any:
         if name != "train" and "lightning" not in sys.modules:
             # not on stdout, of which programs read the last line; a training says it in its log
-            print("importing PyTorch and Lightning, which takes a few seconds.", file=sys.stderr, flush=True)
+            print(
+                "importing PyTorch and Lightning: seconds, or a minute on a busy machine.", file=sys.stderr, flush=True
+            )
         return import_module(f"cvae.commands.{name}").run(cfg)
 
     with clear_errors():
         check_choices(sys.argv[1:])
     # Hydra names the job, and its log, after the module of its function
     task.__module__ = f"cvae.commands.{name}"
-    with stoppable():
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+    try:
+        with stoppable():
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+    finally:
+        # at its end Python would look through all that was imported for cycles, seconds on a busy machine; what is
+        # left in a cycle is never finalised, so that files must be closed by then, as with ``with``
+        gc.freeze()
 
 
 def main() -> None:

@@ -5,11 +5,14 @@ The bundle is checked before it is put in place; the last line of the output is 
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TypedDict
 
 from omegaconf import DictConfig
 
-from cvae.challenge.submit import write_bundle
+from cvae.challenge.submit import ARCHITECTURE, write_bundle
+from cvae.command_lines import shown
 from cvae.data.files import read_conditions
 from cvae.errors import UserError, clear_errors
 from cvae.models import CVAE
@@ -43,4 +46,4 @@ def run(cfg: DictConfig) -> None:
         y = read_conditions(str(cfg.conditions), model.problem)
         scores = write_bundle(model, y, plan, out, checkpoint, force=cfg.force)
         print(f"bundle: {out}")
-        print_scores(scores.content, scores.hint)
+        print_scores(scores.content, scores.hint, shlex.join(["python", shown(Path(out, ARCHITECTURE))]))

@@ -16,6 +16,7 @@ from torch import Tensor
 from cvae.archives import cached, save
 from cvae.config import digest
 from cvae.data import microlensing
+from cvae.data.files import is_number
 from cvae.errors import MissingFileError, UserError
 from cvae.files import read_text
 from cvae.seeds import Purpose, check_seed, stream
@@ -113,6 +114,9 @@ class SimulatedCurves:
         microlensing.half_widths(kappa, gamma, length)
         self.field = {"kappa": kappa, "gamma": gamma, "smooth": smooth}
         self.length, self.maps, self.curves, self.seed = length, maps, curves, seed
+        for name, radii in (beyond or {}).items():
+            if len(radii) != 2 or not 0 < radii[0] < radii[1] < math.inf:
+                raise UserError(f"data.source.beyond.{name} is {list(radii)}; it must be two rising positive numbers.")
         self.beyond = {name: (float(low), float(high)) for name, (low, high) in (beyond or {}).items()}
 
     def load(self, task: LightCurves, cache: Path | None) -> dict[str, Curves]:
@@ -347,10 +351,9 @@ def _table(path: Path) -> np.ndarray:
     rows: list[list[float]] = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         cells = line.split("#")[0].replace(",", " ").split()
-        try:
-            row = list(map(float, cells))
-        except ValueError:
-            raise UserError(f"{path}: must be a table of numbers, but line {number} is {line!r}.") from None
+        if not all(map(is_number, cells)):
+            raise UserError(f"{path}: must be a table of numbers, but line {number} is {line!r}.")
+        row = list(map(float, cells))
         if row and rows and len(row) != len(rows[0]):
             raise UserError(
                 f"{path}: must be a table of numbers, but line {number} has {len(row)}, those before {len(rows[0])}."

@@ -135,10 +135,10 @@ def _read_csv(path: Path) -> tuple[list[list[float]], list[str]]:
         mark = next((mark for mark in (";", ",", "\t") if mark in line), None)
         cells = [cell.strip() for cell in line.split(mark)]
         first, seen = not seen, True
-        if first and not any(_is_number(cell) for cell in cells):
+        if first and not any(is_number(cell) for cell in cells):
             names = cells
             continue
-        wrong = next((cell for cell in cells if not _is_number(cell)), None)
+        wrong = next((cell for cell in cells if not is_number(cell)), None)
         if wrong is not None:
             raise UserError(f"{path}: line {number} holds {wrong!r}, which is not a number.")
         if rows and len(cells) != len(rows[0]):
@@ -150,7 +150,8 @@ def _read_csv(path: Path) -> tuple[list[list[float]], list[str]]:
     return rows, names if len(names) == len(rows[0]) else []
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table is a number as it is written in tables."""
     # float() also takes 1_000, which no table means
     return re.fullmatch(r"[+-]?((\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|inf)", cell, re.I | re.A) is not None
 

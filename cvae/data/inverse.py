@@ -57,6 +57,8 @@ class InverseData(PairData):
         self.problem = problem
         # a config where Hydra was told to build nothing inside: it would call a function named by data.forward
         self.source: Source = instantiate(source) if isinstance(source, Mapping) else source
+        if not hasattr(self.source, "load"):
+            raise UserError(f"data.source is {source}, which gives no pairs; it must be a mapping with _target_.")
         self.fresh, self.tolerance = fresh, tolerance
         self.cache = Path(cache) if cache is not None else None
         self._references: dict[str, list[ReferenceSet]] = {}

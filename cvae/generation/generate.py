@@ -73,6 +73,8 @@ class Plan:
         for name, smallest in least.items():
             if not getattr(self, name) >= smallest:
                 raise UserError(f"generation.{name} is {getattr(self, name)}; it must be at least {smallest}.")
+        if self.unseen > 1:
+            raise UserError(f"generation.unseen is {self.unseen}; it is a share, and must be at most 1.")
         if self.rounds > 1 and self.explore == 0:
             raise UserError(f"generation.rounds is {self.rounds}, which needs generation.explore above 0.")
         for name in ("backfill", "explore"):

@@ -369,6 +369,6 @@ def _fits(content: Any, y: Tensor, problem: Problem) -> bool:
         isinstance(finite, bool)
         and theta.dtype == y.dtype
         and theta.shape == (len(theta), problem.space.parameters)
-        and bool(theta.isfinite().all())
+        and bool(theta.isfinite().all() and problem.space.in_range(problem.space.decode(theta)).all())
         for theta, finite in content
     )

@@ -126,10 +126,10 @@ class SetObjective:
     def __init__(
         self,
         weight: float,
-        start: float = 0.15,
-        draws: Sequence[int] = (5, 100),
-        size: int = 720,
-        margin: float = 0.9,
+        start: float = 0.3,
+        draws: Sequence[int] = (2, 100),
+        size: int = 1440,
+        margin: float = 0.97,
         width: Sequence[float] = (0.1, 0.03),
         gate_weight: Sequence[float] = (1.0, 10.0),
     ) -> None:

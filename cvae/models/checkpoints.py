@@ -23,6 +23,8 @@ PARTS = ("task", "model", "loss", "evaluation")
 ENTRIES = 100_000
 #: a number in the config of a model may be as large as this, or as the number of its weights
 SMALL = 10_000
+#: what Hydra makes of containers; it passes over other words
+CONVERSIONS = ("none", "partial", "object", "all")
 
 #: everything that a checkpoint's config may ask for; a prefix would let it reach whatever a module imports
 ALLOWED_TARGETS = frozenset(
@@ -52,6 +54,7 @@ ALLOWED_TARGETS = frozenset(
         "cvae.networks.deep",
         "cvae.networks.dense",
         "cvae.networks.energy",
+        "cvae.networks.film",
         "cvae.networks.mixture",
         "cvae.networks.points",
         "cvae.networks.starter",
@@ -245,6 +248,8 @@ def check_config(config: Any, allow: Iterable[str] = (), where: str = "config") 
                 f"{where}: asks for {value!r}, which is not on the allow-list. If you trust it, name it: "
                 f'CVAE.load(path, allow=["{value}"]) or allow=[{value}] on the command line.'
             )
+        if key == "_convert_" and value not in CONVERSIONS:
+            raise CheckpointError(f"{where}: has _convert_={value!r}; it must be one of {', '.join(CONVERSIONS)}.")
         if isinstance(value, str) and "${" in value:
             raise CheckpointError(
                 f"{where}: holds the interpolation {value!r}; a checkpoint may hold plain values only."

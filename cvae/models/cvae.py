@@ -62,6 +62,8 @@ class CVAE(Generative):
         self._information: list[Tensor] = []
         self._compiled: Callable[[Tensor, Tensor], Reconstruction] | None = None
         self._sets: torch.Generator | None = None
+        if not isinstance(objective, Objective):
+            raise UserError(f"loss._target_ makes a {type(objective).__name__}, which is no loss; choose loss=NAME.")
         if objective.set_objective.weight > 0 and not isinstance(task, Problem):
             raise UserError(
                 f"loss.set_objective.weight is {objective.set_objective.weight}, but a task without a forward operator "

@@ -57,8 +57,8 @@ class Evaluation:
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UserError(f"evaluation.draws is {self.draws}; it must be at least 1.")
+        if type(self.draws) is not int or self.draws < 1:  # True is an int as well
+            raise UserError(f"evaluation.draws is {self.draws!r}; it must be a whole number of at least 1.")
         if not self.temperature > 0:
             raise UserError(f"evaluation.temperature is {self.temperature}; it must be positive.")
         find_point_set(self.point_set)

@@ -8,7 +8,8 @@ from cvae.networks.energy import EnergyNetwork, energy
 from cvae.networks.heads import Head, ParametersHead, ProbabilitiesHead, ValuesHead
 from cvae.networks.latent import Bound, BranchedLatent, EnumeratedLatent, GaussianLatent, Latent, SampledLatent
 from cvae.networks.mixture import CategoricalCVAE, mixture
-from cvae.networks.perceptrons import deep, dense
+from cvae.networks.modulated import ModulatedDecoder
+from cvae.networks.perceptrons import deep, dense, film
 from cvae.networks.points import NoisyCVAE, points
 from cvae.networks.posteriors import Gaussian, Posterior, StudentT, Uniform
 from cvae.networks.priors import (
@@ -45,6 +46,7 @@ __all__ = [
     "LatentNetwork",
     "LatentOptions",
     "LearnedMixture",
+    "ModulatedDecoder",
     "NoisyCVAE",
     "ParametersHead",
     "Posterior",
@@ -66,6 +68,7 @@ __all__ = [
     "deep",
     "dense",
     "energy",
+    "film",
     "mixture",
     "points",
     "starter",

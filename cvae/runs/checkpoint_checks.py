@@ -141,7 +141,7 @@ def _check_training(path: str | Path, content: Mapping[str, Any], model: Generat
     own = content[KEY]
     optimizer = _optimizer_state(model, content)
     rates = [float] * len(optimizer["param_groups"])
-    schedule = {"base_lrs": rates, "last_epoch": int, "_last_lr": rates, "lr_lambdas": list}
+    schedule = {"base_lrs": rates, "last_epoch": int, "_step_count": int, "_last_lr": rates, "lr_lambdas": list}
     wanted: dict[str, Any] = {
         "optimizer_states": [optimizer],
         "lr_schedulers": [schedule] * (model.training_parts.schedule is not None),
@@ -161,6 +161,8 @@ def _check_training(path: str | Path, content: Mapping[str, Any], model: Generat
     now = [group["lr"] for group in state["param_groups"]]
     pairs: dict[str, tuple[Any, Any]] = {
         "epoch": (content["epoch"], epochs["completed"]),
+        # it is completed or goes on
+        "epoch_progress": ({*epochs.values()} - {content["epoch"], content["epoch"] + 1}, set()),
         "global_step": (content["global_step"], steps["total"]["completed"]),
     }
     for schedule in content["lr_schedulers"]:
@@ -168,6 +170,8 @@ def _check_training(path: str | Path, content: Mapping[str, Any], model: Generat
             "last_epoch": (schedule["last_epoch"], content["global_step"]),
             "base_lrs": (schedule["base_lrs"], [group["initial_lr"] for group in state["param_groups"]]),
             "_last_lr": (schedule["_last_lr"], now),
+            # those of functions are not kept
+            "lr_lambdas": (schedule["lr_lambdas"], [None] * len(rates)),
         }
     wrong = [name for name, (one, other) in pairs.items() if one != other]
     wrong += [name for name in ("epoch", "global_step") if content[name] < 0]

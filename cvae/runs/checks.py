@@ -13,7 +13,8 @@ from typing import Any, Literal, TypedDict, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Checkpoint
+from lightning import Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.profilers import Profiler
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -84,6 +85,8 @@ ABOVE_ZERO = (
 GIVEN = {"callbacks": "callbacks", "logger": "logger", "default_root_dir": "hydra.run.dir"}
 #: of an accelerator: their numbers as text or as a list
 DEVICES = re.compile(r"auto|-1|\d+(, *\d+)*,?|\[\d+(, *\d+)*\]", re.ASCII)
+#: a number or a time that is zero
+NOTHING = re.compile("[0:]+")
 #: of the callback that keeps the last epoch, whole, where an interrupted run looks for it
 RESUMED = {
     "dirpath": "${run_dir}/" + str(LAST.parent),
@@ -126,6 +129,9 @@ def check_composed(cfg: DictConfig) -> None:
         raise UserError(f"{', '.join(missing)} must be set, for example with {missing[0]}=...; there is no default.")
     top = {name: plain(cfg.get(name)) for name in TopEntries.__annotations__}
     check_entries(top, TopEntries, "")
+    for name in ("ckpt_path", "init_from"):
+        if top[name] == "":
+            raise UserError(f"{name} is empty; name a checkpoint, or null for none.")
     if top["ckpt_path"] is not None and top["init_from"] is not None:
         raise UserError("ckpt_path and init_from are both set; go on with a training, or begin one, not both.")
     check_seed("seed", cfg.seed)
@@ -218,6 +224,9 @@ def _check_bounds(flat: Mapping[str, Any]) -> None:
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     """Refuse what a run gives the trainer itself, and a training without an end, over which no schedule of the learning
     rate can be laid."""
+    made = imported(trainer.get("_target_"), "trainer")
+    if not (inspect.isclass(made) and issubclass(made, Trainer)):
+        raise UserError(f"trainer._target_ is {trainer.get('_target_')}; it must be lightning.Trainer.")
     for name, entry in GIVEN.items():
         if name in trainer:
             raise UserError(f"trainer.{name} is {trainer[name]}, but a run takes it from {entry}; set that instead.")
@@ -231,6 +240,11 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
     epochs = trainer.get("max_epochs")
     if epochs in (-1, None) and trainer.get("max_steps", -1) == -1:
         raise UserError(f"trainer.max_epochs is {epochs}, a training without an end; set it, or +trainer.max_steps=N.")
+    for name in ("max_epochs", "max_steps", "max_time"):
+        value = trainer.get(name)
+        nothing = not any(value.values()) if isinstance(value, Mapping) else NOTHING.fullmatch(str(value))
+        if nothing:
+            raise UserError(f"trainer.{name} is {value}, which trains nothing; give more.")
 
 
 def _check_share(limit: Any, data: Mapping[str, Any]) -> None:
@@ -306,12 +320,20 @@ def _is_confined(target: Any, place: str) -> bool:
 
 
 def _check_place(entry: Mapping[str, Any], place: str) -> None:
+    made = imported(entry["_target_"], place)
+    kept = inspect.isclass(made) and issubclass(made, ModelCheckpoint)
     for key in ("dirpath", "save_dir"):
-        parts = Path(str(entry.get(key))).parts
-        if entry.get(key) is not None and (parts[:1] != ("${run_dir}",) or ".." in parts):
+        folder = entry.get(key)
+        if folder is None:
+            # a checkpoint without a folder would go where the first logger writes
+            if key == "dirpath" and kept:
+                raise UserError(f"{place}.{key} must be set; begin it with ${{run_dir}}.")
+            continue
+        parts = Path(str(folder)).parts
+        if parts[:1] != ("${run_dir}",) or ".." in parts:
             raise UserError(
-                f"{place}.{key} is {entry[key]}, outside of the run's folder; begin it with ${{run_dir}}, and choose "
-                "that folder with hydra.run.dir=..."
+                f"{place}.{key} is {folder}, outside of the run's folder; begin it with ${{run_dir}}, and choose that "
+                "folder with hydra.run.dir=..."
             )
     for key in ("filename", "name", "version"):
         name = str(entry.get(key))

@@ -192,9 +192,10 @@ def _hints(target: Any) -> dict[str, Any]:
 
 
 def _check_value(value: Any, option: Parameter, entry: str) -> None:
-    if (value is None and option.default is None) or _has_target(value):
-        return
     kinds = _kinds(option.annotation)
+    if (value is None and option.default is None) or _has_target(value):
+        _check_made(value, kinds, entry)
+        return
     keys = next((kind for kind in kinds if typing.is_typeddict(kind)), None)
     if keys is not None and isinstance(value, Mapping):
         check_entries(value, keys, entry)
@@ -206,6 +207,24 @@ def _check_value(value: Any, option: Parameter, entry: str) -> None:
             if isinstance(value, str) and not all(map(_takes_no_text, kinds)):
                 return
         raise UserError(f"{entry} is {value!r}; it must be {what}.")
+
+
+def _check_made(value: Any, kinds: tuple[Any, ...], entry: str) -> None:
+    """Refuse what makes an object of another class than an option takes, where classes tell."""
+    if not isinstance(value, Mapping) or TARGET not in value or value.get("_partial_"):
+        return
+    made = imported(value[TARGET], entry)
+    tell = all(inspect.isclass(kind) and kind is not Any and not _has_no_objects(kind) for kind in kinds)
+    if tell and inspect.isclass(made) and not issubclass(made, kinds):
+        raise UserError(f"{_entry(entry, TARGET)} is {value[TARGET]}, which makes no {_one_of(kinds)}.")
+
+
+def _one_of(kinds: tuple[Any, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+
+
+def _has_no_objects(kind: Any) -> bool:
+    return typing.is_typeddict(kind) or getattr(kind, "_is_protocol", False)
 
 
 def _accepts(kind: Any, value: Any) -> bool:

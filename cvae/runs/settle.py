@@ -20,13 +20,15 @@ from cvae.runs.checks import AUTO, COLLECTED, check_composed, check_settled, cle
 from cvae.runs.gates import auto_gate, tell_forward, tell_gate
 from cvae.runs.options import check_entries, check_options, imported
 from cvae.tasks import Lines, Problem, Task
-from cvae.tasks.spread import prior_conditions
+from cvae.tasks.spread import accepted_share, prior_conditions
 
 log = logging.getLogger(__name__)
 
 #: least alignment (:func:`cvae.inversion.gradient_alignment`) at which the y-term acts everywhere. Smooth functions
 #: have 0.7 to 1, the oscillating ones of the tables 0.35 and less
 ALIGNED = 0.5
+#: share of the prior that passes the gates of a condition below which a continuum is thin
+THIN = 0.05
 #: models that come with a latent of their own
 OWN_LATENT = ("cvae.networks.branches", "cvae.networks.mixture", "cvae.networks.starter")
 
@@ -163,20 +165,26 @@ def _apply_recipe(cfg: DictConfig, task: Task) -> None:
     separate, y_term = separate is True, y_term is True
     lines = isinstance(task, Problem) and isinstance(task.space, Lines)
     column = "separate" if separate else "continuum" if lines else "continuum_vectors"
+    accepted = accepted_share(cast(Problem, task)) if column == "continuum" else None
+    if accepted is not None and accepted < THIN:
+        column = "continuum_thin"
     if alignment is not None:
-        log.info("%s", explain(column, y_term, alignment))
+        log.info("%s", explain(column, y_term, alignment, accepted))
     for name in (column, "y_everywhere" if y_term else "y_near"):
         _fill(cfg, recipe.columns[name])
     cfg.recipe = {"separate": separate, "y_term": y_term}
 
 
-def explain(column: str, y_term: bool, alignment: float) -> str:
+def explain(column: str, y_term: bool, alignment: float, accepted: float | None = None) -> str:
     """What the recipe takes, and why, in one line."""
     solutions = "are separate points" if column == "separate" else "form a continuum"
+    if accepted is not None:
+        epochs = "more epochs" if accepted < THIN else "few epochs"
+        solutions += f" that {100 * accepted:.2g} % of the prior is in, which takes {epochs}"
     gradient = "from afar: the y-term acts everywhere" if y_term else "from nearby only: the y-term comes late"
     return (
         f"the solutions of one y {solutions}: recipe {column}; the gradient of the misfit leads to them {gradient} "
-        f"(alignment {alignment:.2f}). recipe.separate and recipe.y_term overrule this."
+        f"(alignment {alignment:.2f}). recipe.separate, recipe.y_term and trainer.max_epochs overrule this."
     )
 
 
@@ -242,7 +250,8 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
     data: type[PairData] = get_class(cfg.data._target_)
     kind = kind_of(cfg)
     known = kind.measured() | {f"val/{name}" for name in (*measures, *data.measured)}
-    if (cfg.loss.get("set_objective") or {}).get("weight"):
+    sets = cfg.loss.get("set_objective")
+    if isinstance(sets, DictConfig) and sets.get("weight"):
         known |= {f"train/{name}" for name in SET_TERMS}
     headline = f"val/{task.headline}"
     if isinstance(task, Problem):

@@ -94,7 +94,7 @@ class SweepReport(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the first seconds are spent with."""
         if "lightning" not in sys.modules and rank() == 0:
-            log.info("importing PyTorch and Lightning, which takes a few seconds.")
+            log.info("importing PyTorch and Lightning: seconds, or a minute on a busy machine.")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show all runs in the sweep's folder, and end with status 1 if one has failed."""

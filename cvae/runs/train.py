@@ -260,7 +260,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, callbacks: list[Callback], log
         # Lightning would show a bar of its own in place of one that was switched off
         options["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     try:
-        trainer: Trainer = instantiate(cfg.trainer, **options)
+        trainer: Trainer = instantiate(cfg.trainer, _convert_="all", **options)
     except InstantiationException as error:
         # Lightning tells most mistakes by its own kind of error, these by what Python has
         cause = innermost(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import time
 import warnings
@@ -287,7 +288,7 @@ def open_storage(path: Path, url: str | None, interval: int) -> RDBStorage:
             raise UserError(
                 f"{own}: is no plain file or folder of a study; remove it, or name another study, study=..."
             )
-    if url is None and (path / "study.log").exists():
+    if url is None and os.path.lexists(path / "study.log"):
         raise UserError(f"{path} holds a study of an earlier version (study.log); name another one, study=...")
     where = "storage" if url else str(path / "study.db")
     url = url or f"sqlite:///{(path / 'study.db').resolve()}"

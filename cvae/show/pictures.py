@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +22,8 @@ from cvae.tasks import Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 LATENT_SAMPLES = 1_000
 #: folder of the pictures in the run's own folder
@@ -68,28 +73,30 @@ class SolutionFigures(Callback):
             )
         self.every_epochs = every_epochs
         self.conditions = conditions
-        self._drawn_at = -1
+        self._drawn_at, self._took = -1, math.inf
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write those of the last epoch of a training that was stopped early."""
         if trainer.should_stop and trainer.global_step != self._drawn_at:
-            self._publish(trainer, pl_module)
+            # whose number is that of the epochs that are done by now
+            self._publish(trainer, pl_module, trainer.current_epoch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures when they are due."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if trainer.state.fn != "fit":
-            return
-        due = (trainer.current_epoch + 1) % self.every_epochs == 0 or last
-        if due:
-            self._publish(trainer, pl_module)
+        epoch = trainer.current_epoch + 1
+        if trainer.state.fn == "fit" and (epoch % self.every_epochs == 0 or epoch == trainer.max_epochs):
+            self._publish(trainer, pl_module, epoch)
 
     @torch.no_grad()
-    def _publish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _publish(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        self._drawn_at = trainer.global_step
+        self._drawn_at, started = trainer.global_step, time.monotonic()
+        if self._took > 1:
+            # the first time it is not known
+            log.info("drawing pictures of epoch %d.", epoch)
         publish(trainer, self.figures(cast(Generative, pl_module), trainer.datamodule))  # type: ignore[attr-defined]
+        self._took = time.monotonic() - started
 
     def figures(self, model: Generative, data: Any) -> dict[str, Figure]:
         """The pictures of a model on the validation data, by name."""

@@ -154,12 +154,15 @@ def _verdict(check: Check) -> tuple[object, ...]:
     return found if check.straightness is None else (*found, float(check.straightness.min()))
 
 
-def print_scores(content: Mapping[str, float], hint: str | None = None) -> None:
-    """Print measures by name, a hint where there is one, and one JSON object as the last line.
+def print_scores(content: Mapping[str, float], hint: str | None = None, following: str | None = None) -> None:
+    """Print measures by name, a hint and the command that may follow where there is one, and one JSON object as the
+    last line, which programs read.
 
     Numbers that are not finite are null there.
     """
     print_table(("measure", "value"), content.items())
     if hint:
         print(f"note: {hint}")
+    if following:
+        print(f"next: {following}")
     print(json.dumps(finite(content), allow_nan=False), flush=True)

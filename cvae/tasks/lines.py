@@ -18,6 +18,8 @@ MOST_POINTS = 1_000_000
 
 #: a line that rises by less than this share of the range counts as flat; by how much it is made to rise instead
 FLAT, STEP = 1e-6, 1e-3
+#: least rise of a line that a network makes, as a share of the range; at least so many roundings of its values
+APART, ROUNDINGS = 1e-4, 20
 
 
 class Lines(Space):
@@ -58,6 +60,10 @@ class Lines(Space):
         self.x_shape = (self.lines, points)
         self.parameters = 2 * self.lines
         self.bounds = (self.range,) * self.parameters
+        low, high = self.range
+        rounding = torch.finfo(torch.float32).eps * max(abs(low), abs(high)) / (high - low)
+        self._apart = max(APART, ROUNDINGS * rounding)
+        self._steepest = tuple(end for one in self.directions for end in sorted(self.range, reverse=one == "falling"))
         self.prior = IndependentPrior(prior, self.bounds)
         self.config: dict[str, Any] = {
             "_target_": "cvae.tasks.Lines",
@@ -110,8 +116,10 @@ class Lines(Space):
         return torch.stack([torch.where(rising, low, high), torch.where(rising, high, low)], dim=-1).flatten(-2)
 
     def constrain(self, raw: Tensor) -> Tensor:
-        """Unbounded numbers ``(..., parameters)`` to endpoints in range and in the required order."""
-        return self.order(super().constrain(raw))
+        """Unbounded numbers ``(..., parameters)`` to endpoints in range, in the required order and at least ``APART``
+        of the range apart: at its ends the logistic function gives two alike, and no gradient to part them."""
+        theta = self.order(super().constrain(raw))
+        return theta.lerp(constant(self._steepest, theta), self._apart)
 
     def project(self, theta: Tensor) -> Tensor:
         """Nearest endpoints in range and in the required order, of the shape of ``theta``.

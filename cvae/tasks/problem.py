@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,7 +33,7 @@ class Gates:
     """A draw passes when its misfit is below ``rmse`` and, for lines, its straightness above ``pearson``.
 
     Raises:
-        UserError: unless ``rmse > 0`` and ``-1 <= pearson < 1``.
+        UserError: unless ``0 < rmse < inf`` and ``-1 <= pearson < 1``.
     """
 
     rmse: float
@@ -41,8 +42,8 @@ class Gates:
     def __post_init__(self) -> None:
         if self.pearson is not None and not -1 <= self.pearson < 1:
             raise UserError(f"data.gates.pearson is {self.pearson}; it must be in [-1, 1).")
-        if not self.rmse > 0:
-            raise UserError(f"data.gates.rmse is {self.rmse}; it must be positive.")
+        if not 0 < self.rmse < math.inf:
+            raise UserError(f"data.gates.rmse is {self.rmse}; it must be {'finite' if self.rmse > 0 else 'positive'}.")
 
 
 @dataclass(frozen=True)

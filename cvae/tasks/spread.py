@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cvae.tasks.problem import Problem
 
 SIMULATIONS = 4_000
+#: conditions that the other simulations are compared with
+CONDITIONS = 200
 #: share of the values, those farthest from the median, that tells how singular f is
 FEW = 1e-3
 
@@ -29,6 +31,16 @@ def prior_conditions(problem: Problem) -> Tensor:
     """The conditions of :func:`prior_simulations`, those that are finite, ``(count, conditions, values)``."""
     _, y = prior_simulations(problem)
     return y[y.isfinite().flatten(1).all(1)]
+
+
+@torch.no_grad()
+def accepted_share(problem: Problem) -> float:
+    """Share of solutions from the prior that pass the gates of misfit of another's condition, mean over conditions."""
+    y = prior_conditions(problem)
+    if len(y) == 0:
+        return 0.0
+    squares = torch.stack([(y - one).square().mean(-1) for one in y[:CONDITIONS]])
+    return float((squares.amax(-1).sqrt() < problem.gates.rmse).double().mean())
 
 
 @torch.no_grad()

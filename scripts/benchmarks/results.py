@@ -22,7 +22,13 @@ from cvae.runs.train import settings_of
 
 
 def results(
-    table: dict[str, Any], only: list[str] | None, seeds: list[int], conditions: int, overrides: list[str], out: str
+    table: dict[str, Any],
+    only: list[str] | None,
+    plans: list[str] | None,
+    seeds: list[int],
+    conditions: int,
+    overrides: list[str],
+    out: str,
 ) -> None:
     """Print one line for each row, seed and plan, then the same as Markdown, and of several seeds their means.
 
@@ -30,25 +36,22 @@ def results(
     by name) and ``plans`` of generation by name.
 
     Raises:
-        UserError: for a row that the table does not have, or a config that makes no sense.
+        UserError: for a row or a plan that the table does not have, or a config that makes no sense.
     """
-    unknown = sorted(set(only or []) - set(table["rows"]))
-    if unknown:
-        raise UserError(f"only names {unknown}, but the table has the rows {list(table['rows'])}.")
-    plans = plans_of(table["plans"])
+    rows_here, plans_here = chosen(table, "rows", "only", only), plans_of(chosen(table, "plans", "plans", plans))
     rows: list[Row] = []
     averages: list[Row] = []
-    for name in only or table["rows"]:
+    for name in rows_here:
         of_seeds: list[list[Row]] = []
         for seed in seeds:
-            cfg = hydra.compose("train", [*table["rows"][name], *overrides, f"seed={seed}"])
+            cfg = hydra.compose("train", [*rows_here[name], *overrides, f"seed={seed}"])
             # x0 + x1 and x0 - x1 need folders of their own, and so do rows of one name in two tables
             label = quote(name.replace(" ", "_"), safe="")
             model, seconds = trained(cfg, Path(out) / f"{label}-{seed}-{identify(settings_of(cfg))[:8]}")
             batch = unseen(model.problem, conditions, seed)
             references = references_of(model.problem, batch, cfg.data.cache)
             title = f"{name} (seed {seed})"
-            of_seeds.append(assess(title, model, model.problem, batch.y, references, plans, train_s=seconds))
+            of_seeds.append(assess(title, model, model.problem, batch.y, references, plans_here, train_s=seconds))
             rows += of_seeds[-1]
             show(rows, table["title"])
         averages += [mean(f"{name} (mean of {len(seeds)} seeds)", of_plan) for of_plan in zip(*of_seeds, strict=True)]
@@ -56,6 +59,20 @@ def results(
     if len(seeds) > 1:
         print(markdown(averages))
     print(footer(conditions))
+
+
+def chosen(table: dict[str, Any], part: str, entry: str, names: list[str] | None) -> dict[str, Any]:
+    """The named members of a part of a table; all for None.
+
+    Raises:
+        UserError: for a name that is not there.
+    """
+    if names is None:
+        return dict(table[part])
+    unknown = sorted(set(names) - set(table[part]))
+    if unknown or not names:
+        raise UserError(f"{entry} names {unknown or 'nothing'}, but the table has the {part} {list(table[part])}.")
+    return {name: table[part][name] for name in names}
 
 
 def mean(name: str, rows: Sequence[Row]) -> Row:

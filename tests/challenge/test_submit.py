@@ -29,6 +29,7 @@ PLAN = Plan(draws=30, seed=3)
 NETWORKS = {
     "dense": ["model=dense", "model.hidden=[16]", "model/head=values"],
     "deep": ["model=deep", "model.width=16", "model.blocks=2", "data=two_birds", "model/latent=[uniform,mmd]"],
+    "film": ["model=film", "model.hidden=[16]", "model.width=8"],
     "starter": ["experiment=starter"],
     "mixture": ["model=mixture", "model.width=16", "model.blocks=1", "model.components=9", "data=two_birds"],
     "vectors": [

@@ -232,6 +232,7 @@ def test_functions_that_are_not_pointwise(problem):
         ({"draws": 0}, "generation.draws is 0; it must be at least 1"),
         ({"refine_steps": -1}, "generation.refine_steps is -1; it must be at least 0"),
         ({"chunk": 0}, "generation.chunk is 0; it must be at least 1"),
+        ({"unseen": 1.5}, "generation.unseen is 1.5; it is a share, and must be at most 1"),
         ({"temperature": 0.0}, "generation.temperature is 0.0; it must be positive"),
         ({"temperature": float("nan")}, "generation.temperature is nan"),
         ({"draws": 30, "candidates": 29}, "generation.candidates is 29; it must be at least generation.draws, 30"),

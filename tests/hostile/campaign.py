@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -23,7 +24,7 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cvae.errors import innermost, user_message
+from cvae.errors import SMALLER, innermost, user_message
 
 SEED = 20261126
 #: seconds that one input may take: of the processor, and in all, on a machine that is busy
@@ -31,7 +32,16 @@ WORK_S, PATIENCE_S = 20, 120
 #: memory that one input may take beside what the process has, in bytes
 MEMORY = 6 << 30
 #: words of torch, pickle and errno that say nothing to a user
-FOREIGN = ("weights_only", "Errno", "pickle", "torch.load", "Traceback", "add_safe_globals", "DefaultCPUAllocator")
+FOREIGN = (
+    "`weights_only`",
+    "weights_only=",
+    "Errno",
+    "pickle",
+    "torch.load",
+    "Traceback",
+    "add_safe_globals",
+    "DefaultCPUAllocator",
+)
 
 REFUSED, USED = "refused", "used rightly"
 ACCEPTED, CRASHED, HUNG, OUTSIDE, MUMBLED = "accepted although wrong", "traceback", "hung", "wrote outside", "foreign"
@@ -130,13 +140,28 @@ def _tried(case: Case, run: Path) -> Outcome:
         if not message or isinstance(error, KeyboardInterrupt):
             return Outcome(CRASHED, "".join(traceback.format_exception(error))[-1500:])
     else:
-        right = case.right is not None and case.right(value)
+        right = case.right is not None and _holds(case.right, value)
         return Outcome(USED if right else ACCEPTED, repr(value)[:200])
-    named = not case.things or any(thing in message for thing in case.things)
+    named = not case.things or any(_names(message, thing) for thing in case.things)
     foreign = [word for word in FOREIGN if word in message]
     if foreign or not named or not message.replace("\n", "").replace("\t", "").isprintable():
         return Outcome(MUMBLED, f"{foreign or 'names nothing' if not named else foreign}: {message!r}")
     return Outcome(REFUSED, message)
+
+
+def _names(message: str, thing: str) -> bool:
+    """Whether a message has a thing whole: ``data`` is not in ``data.points``, but ``data.`` is, and neither is in a
+    remedy that is always said."""
+    end = "" if thing.endswith(".") else r"(?!\.?\w)"
+    return bool(re.search(rf"(?<![\w.]){re.escape(thing)}{end}", message.replace(SMALLER, "")))
+
+
+def _holds(right: Callable[[Any], bool], value: Any) -> bool:
+    # what is read from what a wrong input left may be of any kind
+    try:
+        return right(value)
+    except Exception:
+        return False
 
 
 def _snapshot(place: Path) -> dict[str, Any]:

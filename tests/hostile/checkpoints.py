@@ -23,6 +23,8 @@ from tests.hostile.good import Good, config, resumptions, same, weights
 Content = dict[str, Any]
 Change = Callable[[Content, Path], object]
 NAN = math.nan
+PROGRESS = ("epoch", "lr", CONTINUED, f"without {CONTINUED}")
+ENDED = "of a training that a callback has ended"
 #: values in the place of others of another kind
 OTHERS = (None, 5, -1, "abc", [], {}, [1], {"a": 1}, NAN, torch.zeros(2), True, 10**30)
 
@@ -222,6 +224,8 @@ def resumed(good: Good, rng: Random) -> Iterator[Case]:
         yield _resume(good, title, lambda guard, title=title: dict(pickles(guard))[title])
     for title, change in _states(torch.load(last, weights_only=True)):
         yield _resume(good, title, lambda guard, change=change: _changed(last, change, guard))
+    end: Change = lambda content, guard: _put(content, (CONTINUED, "ended"), True)  # noqa: E731
+    yield _resume(good, ENDED, lambda guard: _changed(last, end, guard))
     yield _resume(good, "of another run", lambda guard: (good.other / "checkpoints" / "last.ckpt").read_bytes())
     yield _resume(good, "of the end of the run", lambda guard: (good.whole / "checkpoints" / "last.ckpt").read_bytes())
     for title, make in THINGS.items():
@@ -255,10 +259,12 @@ def _resume_thing(good: Good, title: str, name: str, put: Callable[[Path, Path],
 
     # both checkpoints are of the first epoch; if neither were gone on from, a new training would have these weights too
     done = 2 if title == "of the end of the run" else 1
+    # what a callback has ended goes on no further
+    end = good.interrupted if title == ENDED else good.whole
 
     def right(run: Path) -> bool:
         return resumptions(run) == [done] and all(
-            same(weights(run, name), weights(good.whole, name)) for name in ("last.ckpt", "best.ckpt")
+            same(weights(run, name), weights(end, name)) for name in ("last.ckpt", "best.ckpt")
         )
 
     return Case(title, act, right)
@@ -310,7 +316,6 @@ def _states(content: Content) -> Iterator[tuple[str, Change]]:
     for keys, _ in _leaves(content[CONTINUED], (CONTINUED,)):
         for wrong in (None, "abc"):
             yield f"{keys}={wrong!r}", lambda content, guard, k=keys, v=wrong: _put(content, k, v)
-    yield "ended by a callback, it says", lambda content, guard: _put(content, (CONTINUED, "ended"), True)
     for change in (*_configs(content[KEY]["config"]),):
         if "latent_dim=1000000000" in change[0] or change[0].startswith(("format", "model.hidden=[3")):
             yield change
@@ -384,7 +389,9 @@ def continued(good: Good, rng: Random) -> Iterator[Case]:
         made.append((title, lambda guard, title=title: dict(pickles(guard))[title]))
     for entry in ("ckpt_path", "init_from"):
         for title, make in made:
-            if entry == "ckpt_path" or not title.startswith(("epoch", "lr")):
+            # a model is begun with weights alone
+            weights_alone = title == f"{KEY}={{}}" or (entry == "init_from" and title.startswith(PROGRESS))
+            if not weights_alone:
                 yield _continue(entry, title, make)
 
 

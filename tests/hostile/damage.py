@@ -35,6 +35,7 @@ THINGS: dict[str, Maker] = {
     "a link to nothing": lambda path, guard: path.symlink_to(guard / "new"),
     "a link to a new file in a folder": lambda path, guard: path.symlink_to(guard / "victim" / "new"),
     "a link to itself": lambda path, guard: path.symlink_to(path.name),
+    "a link to a terminal": lambda path, guard: path.symlink_to("/dev/tty"),
     "a link to /dev/zero": lambda path, guard: path.symlink_to("/dev/zero"),
     "a FIFO": lambda path, guard: os.mkfifo(path),
     "an empty folder": lambda path, guard: path.mkdir(),
@@ -160,6 +161,10 @@ def archives(name: str) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(inflating, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr(name, bytes(64 << 20))
     yield "a member that inflates to 64 MB", inflating.getvalue()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(name, b"hello")
+    yield "a member packed by bzip2", packed.getvalue()
     # the directory says a size that the file does not have
     for size in (0, 1, 1 << 31, (1 << 32) - 2):
         content = bytearray(_zipped({name: b"hello"}))
@@ -174,6 +179,20 @@ def archives(name: str) -> Iterator[tuple[str, bytes]]:
     yield "a member that is there twice", twice.getvalue()
     yield "a zip file behind text", b"hello" * 10 + _zipped({name: b"x"})
     yield "a zip file before text", _zipped({name: b"x"}) + b"hello" * 10
+
+
+#: members of an archive of torch's that say nothing about what it holds
+SILENT = ("version", "serialization_id", ".format_version", "byteorder", "alignment")
+
+
+def members(archive: bytes) -> Iterator[tuple[str, bytes]]:
+    """A good archive with each of its members missing, empty, or text."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        found = {name: file.read(name) for name in file.namelist()}
+    for name in (one for one in found if not one.endswith(SILENT)):
+        yield f"without {name}", _zipped({other: content for other, content in found.items() if other != name})
+        yield f"{name} is empty", _zipped(found | {name: b""})
+        yield f"{name} is text", _zipped(found | {name: b"text" * 99})
 
 
 def _zipped(members: dict[str, bytes]) -> bytes:
@@ -197,5 +216,10 @@ NOISE: dict[str, bytes] = {
     "an array's magic": b"\x93NUMPY",
     "escape sequences": b"\x1b[31m\x1b]0;owned\x07" * 20,
     "a tar file": b"a" * 100 + b"0000644\0" * 3 + bytes(133) + b"ustar\0" + bytes(1024),
+    "a PNG file": b"\x89PNG\r\n\x1a\n" + bytes(99),
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(99),
+    "an ELF file": b"\x7fELF" + bytes(99),
+    "JSON": b'{"x": [1, 2], "y": [1, 2]}',
+    "half of a letter": b"\xed\xa0\x80",
     "HTML": b"<html><script>alert(1)</script></html>",
 }

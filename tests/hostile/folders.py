@@ -129,6 +129,7 @@ def _records(record: dict[str, Any], rng: Random) -> Iterator[tuple[str, bytes]]
     yield "an empty object", b"{}"
     yield "with a byte order mark", b"\xef\xbb\xbf" + text.encode()
     yield "in UTF-16", text.encode("utf-16")
+    yield "half of a letter as an error", json.dumps(record | {"error": "\ud800"}).encode()
     yield "of 20 MB", json.dumps(record | {"error": "a" * (20 << 20)}).encode()
     changes: dict[str, tuple[Any, ...]] = {
         "status": (None, 5, [], "odd", "\x1b[31mred", "failed", "running"),

@@ -53,11 +53,11 @@ class Good(NamedTuple):
 
 
 def config(*words: str, name: str = "train") -> DictConfig:
-    """A composed config, its own copy; ``train`` is tiny and of lines, ``other`` is of another task."""
+    """A composed config, its own copy: ``train`` is tiny and of lines, ``other`` of others, ``shipped`` as it is."""
     key = (name, *words)
     if key not in COMPOSED:
         shared = {"train": TINY, "other": SHARED}.get(name, ())
-        COMPOSED[key] = compose("train" if name == "other" else name, [*shared, *words])
+        COMPOSED[key] = compose("train" if name in ("other", "shipped") else name, [*shared, *words])
     return COMPOSED[key].copy()
 
 
@@ -91,7 +91,7 @@ def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
 
 def resumptions(folder: Path) -> list[int]:
     """For each time that a finished run went on, how many epochs were done."""
-    found: list[int] = json.loads((folder / "result.json").read_text())["resumed"]
+    found: list[int] = json.loads((folder / "result.json").read_text()).get("resumed")
     return found
 
 

@@ -19,7 +19,13 @@ from tests.hostile.settings import tune
 
 Damage = Callable[[Path, Path], object]
 #: what lies where a new study is made and is in nobody's way
-HARMLESS = ("the study is an empty folder", "the study is a folder", "trials is an empty folder", "study.db: nothing")
+HARMLESS = (
+    "the study is an empty folder",
+    "the study is a folder",
+    "trials is an empty folder",
+    "study.db: nothing",
+    "study.db: a zero byte",
+)
 
 
 def outputs(good: Good, rng: Random) -> Iterator[Case]:
@@ -97,8 +103,8 @@ def studies(good: Good, rng: Random) -> Iterator[Case]:
         things[f"study.db: {title}"] = ("study.db", lambda path, guard, c=content: path.write_bytes(c))
     database = _database()
     for title, content in (*cuts(database, 8, rng), *flips(database, 12, rng)):
-        # an empty file is a new database
-        if content:
+        # SQLite takes a file of no more than one byte for a new database
+        if len(content) > 1:
             things[f"another study.db: {title}"] = ("study.db", lambda path, guard, c=content: path.write_bytes(c))
     for title, (name, make) in things.items():
         yield _study(title, name, make)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -12,11 +13,17 @@ from unittest.mock import patch
 
 import numpy as np
 from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
-from cvae.config import config_folder
+from cvae.config import config_folder, plain
+from cvae.data import LightCurveData
 from cvae.errors import clear_errors
-from cvae.runs import launch
-from cvae.runs.train import build_callbacks, build_trainer
+from cvae.runs import launch, options
+from cvae.runs.checks import without_folder
+from cvae.runs.loggers import build_loggers
+from cvae.runs.train import build, build_callbacks, build_trainer
+from tests.conftest import ROOT
 from tests.hostile.campaign import Case
 from tests.hostile.good import Good, config, put
 
@@ -71,9 +78,9 @@ LINES = {
     "loss.wy": "not negative",
     "loss.reduction": "choice",
     "loss.elementwise": "unknown",
-    "loss.beta_schedule": "part",
+    "loss.beta_schedule": "part or null",
     "loss.beta_schedule.warmup_steps": "count or zero",
-    "loss.y_term": "part",
+    "loss.y_term": "part or null",
     "loss.y_term.scale": "positive",
     "loss.y_term.saturation": "positive or null",
     "loss.y_term.start": "share",
@@ -97,7 +104,7 @@ LINES = {
     "generation.pool": "unknown",
     "trainer": "part",
     "trainer.max_epochs": "count",
-    "trainer.check_val_every_n_epoch": "count",
+    "trainer.check_val_every_n_epoch": "count or null",
     "trainer.gradient_clip_val": "not negative or null",
     "trainer.accumulate_grad_batches": "count",
     "trainer.foo": "unknown",
@@ -191,7 +198,6 @@ ODD: dict[str, tuple[Any, ...]] = {
     "optimized_metric": ("val/luck", ["val/score"], 5),
     "seed": (2**32, 10**30),
     "recipe": (None, 5, "abc", [1], {}),
-    "run_dir": ("elsewhere",),
 }
 #: other tasks: what is composed, and its own entries
 OTHERS: tuple[tuple[tuple[str, ...], dict[str, str], dict[str, tuple[Any, ...]]], ...] = (
@@ -256,20 +262,181 @@ def _of(words: tuple[str, ...], kinds: Mapping[str, str], odd: Mapping[str, tupl
 def entry(words: tuple[str, ...], name: str, value: Any) -> Case:
     """One entry of a training that is composed with ``words``."""
 
-    def act(run: Path) -> float:
+    def act(run: Path) -> DictConfig:
         cfg = put(config(*words, name="train" if not words or "vector" in words[0] else "other"), name, value)
-        with patch.object(launch, "train", _would_train), patch.object(launch, "_train_in_processes", lambda *_: 0.0):
-            return launch.run(cfg, run)
+        return begun(cfg, run)
 
     # a wrong part is told by any of its entries
     return Case(f"{' '.join([*words, name])}={value!r}", act, things=_things(name, value))
 
 
-def _would_train(cfg: Any, run_dir: Path, *_: Any) -> float:
-    """What a training makes before its first step."""
-    build_trainer(cfg, run_dir, build_callbacks(cfg, run_dir), [])
-    return 0.0
+def begun(cfg: DictConfig, run: Path) -> DictConfig:
+    """Do what a training does before its first step; its settled config."""
 
+    def begin(settled: DictConfig, run_dir: Path, *_: Any) -> float:
+        cfg = settled.copy()
+        cfg.run_dir = str(run_dir)
+        build_trainer(cfg, run_dir, build_callbacks(cfg, run_dir), build_loggers(cfg.logger.values(), None))
+        data, _ = build(cfg)
+        # magnification maps take minutes
+        if not isinstance(data, LightCurveData):
+            assert len(data.splits.train.x) > 0
+        return 0.0
+
+    with patch.object(launch, "train", side_effect=begin) as train, patch.object(launch, "_train_in_processes", train):
+        launch.run(cfg, run)
+    settled: DictConfig = train.call_args.args[0]
+    return settled
+
+
+# --- every entry of the shipped configs
+
+SMALL = ("data.source.train=200", "data.source.validation=20", "data.source.test=20")
+#: overrides of the configs whose entries are tried
+BASES: tuple[tuple[str, ...], ...] = (
+    SMALL,
+    ("data=two_birds", *SMALL),
+    ("data=vector_file", f"data.source.train={ROOT}/examples/pairs.npz", "data.bounds=[[-2,2],[-2,2]]",
+     "data.forward=['x0**2 + x1**2','x0*x1']"),
+    *((f"experiment={path.stem}",) for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))),
+)  # fmt: skip
+VALUES = ("null", "abc", "-1", "0", "1.5", "[]", "{}", "true", "inf", "nan", "'${nope}'")
+#: of these values, the entries that may have them; an empty mapping changes nothing in another
+SENSIBLE: dict[str, tuple[str, ...]] = {
+    "null": (
+        "threads", "ckpt_path", "init_from", "data.cache", "data.evaluation", "data.source.validation",
+        "data.source.test", "data.components", "data.file", "data.radii", "data.projection", "loss.beta_schedule",
+        "loss.y_term", "loss.y_term.saturation", "loss.set_objective", "generation.candidates",
+        "generation.temperature", "evaluation.steps", "evaluation.step_size", "callbacks.checkpoint",
+        "callbacks.checkpoint.filename", "callbacks.checkpoint.monitor", "callbacks.last", "callbacks.figures",
+        "callbacks.collapse", "callbacks.progress", "callbacks.last.monitor", "callbacks.*.save_last",
+        "callbacks.*.every_n_*", "callbacks.*.train_time_interval", "callbacks.*.save_on_train_epoch_end",
+        "logger.tensorboard", "logger.csv", "logger.csv.name", "logger.csv.version", "logger.tensorboard.purge_step",
+        "trainer.gradient_clip_*", "trainer.min_*", "trainer.max_time", "trainer.limit_*_batches",
+        "trainer.val_check_interval", "trainer.check_val_every_n_epoch", "trainer.log_every_n_steps",
+        "trainer.enable_*", "trainer.num_sanity_val_steps", "trainer.precision", "trainer.deterministic",
+        "trainer.benchmark", "trainer.profiler", "trainer.plugins", "trainer.model_registry", "optimizer.foreach",
+        "optimizer.fused", "model.latent", "model.repeat_y",
+    ),
+    "abc": (
+        "data.cache", "callbacks.checkpoint.filename", "logger.csv.name", "logger.csv.version", "logger.csv.prefix",
+        "trainer.model_registry",
+    ),
+    "-1": ("data.gates.pearson", "trainer.devices", "trainer.num_sanity_val_steps", "trainer.max_steps",
+           "callbacks.*.save_top_k", "logger.csv.version", "logger.tensorboard.purge_step"),
+    "0": (
+        "seed", "*.seed", "loss.beta", "loss.w?", "loss.beta_schedule.warmup_steps", "loss.*.start",
+        "loss.set_objective.*", "loss.restarts", "loss.decay", "data.tolerance", "data.gates.pearson",
+        "data.evaluation.references", "data.year_noise", "data.noise", "data.source.maps.beyond", "data.source.kappa",
+        "data.source.gamma", "data.source.smooth", "optimizer.weight_decay", "optimizer.eps", "scheduler.*",
+        "generation.refine_steps", "generation.backfill", "generation.explore", "generation.unseen",
+        "callbacks.*.every_n_*", "callbacks.checkpoint.save_top_k", "callbacks.collapse.*",
+        "callbacks.progress.refresh_rate", "logger.tensorboard.purge_step", "logger.csv.version",
+        "trainer.gradient_clip_val",
+        "trainer.min_*", "trainer.num_sanity_val_steps", "trainer.overfit_batches", "trainer.log_every_n_steps",
+        "trainer.fast_dev_run", "trainer.reload_dataloaders_every_n_epochs", "trainer.limit_predict_batches",
+    ),
+    "1.5": (
+        "loss.beta", "loss.w?", "loss.beta_schedule.anneal", "loss.y_term.scale", "loss.y_term.saturation",
+        "loss.set_objective.weight", "loss.step_size", "data.tolerance", "data.gates.rmse", "data.separation",
+        "data.year_noise", "data.noise", "data.source.kappa", "data.source.gamma", "data.source.smooth",
+        "data.source.length", "model.spread", "optimizer.lr", "optimizer.weight_decay", "optimizer.eps",
+        "evaluation.temperature", "evaluation.step_size", "generation.temperature", "callbacks.collapse.least_kl",
+        "trainer.gradient_clip_val",
+    ),
+    "[]": ("callbacks.progress.measures", "trainer.plugins"),
+    "true": (
+        "compile", "test", "data._recursive_", "data.fresh", "data.source.trust_y", "recipe.*", "model.*_sees_y",
+        "model.learned_prior", "optimizer._partial_", "optimizer.fused", "optimizer.foreach", "optimizer.amsgrad",
+        "optimizer.maximize", "optimizer.differentiable", "optimizer.decoupled_weight_decay",
+        "callbacks.*.auto_insert_metric_name", "callbacks.checkpoint.enable_version_counter", "callbacks.*.verbose",
+        "callbacks.*.save_*", "trainer.enable_*", "trainer.fast_dev_run", "trainer.deterministic",
+        "trainer.benchmark", "trainer.inference_mode", "trainer.use_distributed_sampler", "trainer.detect_anomaly",
+        "trainer.sync_batchnorm", "trainer.profiler",
+    ),
+}  # fmt: skip
+#: what a run or the project fills in
+DECIDED_ELSEWHERE = ("choices", "run_dir", "columns")
+#: what imports, and is nothing that a run is made of
+TARGETS = ("builtins.dict", "torch.nn.Linear", "nowhere.f")
+
+
+def shipped(good: Good, rng: Random) -> Iterator[Case]:
+    """A value that most entries cannot have for each entry of the shipped configs, and for each that could be added.
+    Entries that several configs share with their values come once."""
+    seen = set()
+    for words in BASES:
+        for name, value in _entries(config(*words, name="shipped")):
+            if (name, str(value)) not in seen:
+                seen.add((name, str(value)))
+                for text in TARGETS * name.endswith("._target_") + VALUES:
+                    yield _shipped((*words, f"{name}={text}"))
+
+
+def _shipped(words: tuple[str, ...]) -> Case:
+    name, _, given = words[-1].lstrip("+").partition("=")
+
+    def act(run: Path) -> tuple[Any, Any]:
+        cfg = changed(words)
+        return OmegaConf.select(cfg, name), OmegaConf.select(begun(cfg, run), name)
+
+    def kept(found: tuple[Any, Any]) -> bool:
+        # True is equal to 1; an empty mapping changes nothing in another
+        wanted, used = found
+        if given == "{}":
+            return isinstance(wanted, DictConfig) and len(wanted) > 0
+        return type(wanted) is type(used) and bool(wanted == used)
+
+    where, _, key = name.rpartition(".")
+    # of a target, the message may name what it is the target of, or what it makes
+    group = name.removesuffix("._target_")
+    things = (
+        (name, group, f"{group}._partial_", given) if group != name else (name, f"{where}: `{key}`", f"{key}={given}")
+    )
+    # of a file, its name
+    things = (*things, f"{given}: no such")
+    sensible = any(fnmatch(name, pattern) for pattern in SENSIBLE.get(given, ()))
+    return Case(" ".join(words), act, kept if sensible or given == "{}" else None, things)
+
+
+def changed(words: Sequence[str]) -> DictConfig:
+    """The composed config; that of all overrides but the last is composed once."""
+    *overrides, last = words
+    name, _, value = last.lstrip("+").partition("=")
+    # as Hydra does it
+    given = OverridesParser.create().parse_override(f"+{name}={value}").value()
+    cfg = config(*overrides, name="shipped")
+    OmegaConf.set_struct(cfg, False)
+    OmegaConf.update(cfg, name, given, force_add=True)
+    return cfg
+
+
+def _entries(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Names and values of all entries, and with ``+`` of those that could be added."""
+    yield from _written(OmegaConf.to_container(cfg, resolve=False))
+    for where, target in _targets(plain(without_folder(cfg))):
+        known, _ = options._options(options.imported(target["_target_"], where))
+        yield from ((f"+{where}.{key}", target["_target_"]) for key in known if key not in target)
+
+
+def _written(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if where:
+        yield where, value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if key not in DECIDED_ELSEWHERE:
+                yield from _written(child, f"{where}.{key}" if where else key)
+
+
+def _targets(value: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict) and where != "recipe":
+        if value.get("_target_", "auto") != "auto":
+            yield where, value
+        for key, child in value.items():
+            yield from _targets(child, f"{where}.{key}" if where else key)
+
+
+# --- the other commands
 
 #: entries of the other commands: the kind of each, and what no kind has
 COMMANDS: dict[str, tuple[dict[str, str], dict[str, tuple[Any, ...]]]] = {
@@ -358,12 +525,18 @@ def _command(good: Good, name: str, entry: str, value: Any) -> Case:
             with patch("cvae.challenge.submit.run_standalone"):
                 body.run(put(cfg, entry, value))
 
-    return Case(f"{name} {entry}={value!r}", act, things=_things(entry, value))
+    # some entries stand for one of a group of the training's, and some groups are shown whole
+    group = entry.rpartition(".")[0]
+    shown = (f"{group} is",) if group else (f"generation.{entry}",)
+    return Case(f"{name} {entry}={value!r}", act, things=_things(entry, value) + shown)
 
 
 def _things(entry: str, value: Any) -> tuple[str, ...]:
-    """What a message may name: the entry, or the file that it names."""
-    return (entry.split(".")[0], *([value] if isinstance(value, str) and value else []))
+    """What a message may name: the entry, what is missing or wrong in a mapping, or the file that it names."""
+    below = (f"{entry}.",) if isinstance(value, Mapping) else ()
+    # of an interpolation, what it asks for
+    named = (value, value.strip("${}")) if isinstance(value, str) and value.strip("${}") else ()
+    return (entry, f"{entry.rpartition('.')[2]}={value}", *below, *named)
 
 
 def tune(cfg: Any) -> None:

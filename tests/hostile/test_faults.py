@@ -310,7 +310,7 @@ def test_a_disk_that_is_full_in_a_study_is_said(tmp_path: Path, capsys: pytest.C
 
     with small_disk(tmp_path / "disk", "400k") as disk, initialize_config_dir(str(config_folder()), version_base="1.3"):
         cfg = config(name="tune")
-        overrides = [word for word in TINY if word.startswith(("data", "trainer"))]
+        overrides = [word for word in TINY if word.startswith(("data.source", "data.evaluation", "trainer"))]
         settings = {"trials": 3, "out": str(disk), "study": "mine", "overrides": overrides}
         for key, value in settings.items():
             put(cfg, key, value)

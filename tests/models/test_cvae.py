@@ -323,7 +323,7 @@ def vector_model(shipped, *overrides):
     return build(cfg)
 
 
-@pytest.mark.parametrize("model", ["dense", "deep", "mixture", "branches"])
+@pytest.mark.parametrize("model", ["dense", "deep", "film", "mixture", "branches"])
 def test_a_model_of_vectors_comes_back_from_its_checkpoint(shipped, trainer, tmp_path, model):
     data, network = vector_model(shipped, f"model={model}")
     trainer().fit(network, datamodule=data)

@@ -5,6 +5,7 @@ from scipy import stats
 
 from cvae.networks import ParametersHead, ProbabilitiesHead, ValuesHead
 from cvae.tasks import Box, Lines
+from cvae.tasks.lines import APART
 
 BOUNDS = [[-1, 1], [10, 20], [0, 1e-3]]
 
@@ -51,7 +52,9 @@ def test_lines_are_straight_and_have_the_required_slope(generator):
 
 def test_all_of_the_range_is_reached():
     x = ParametersHead(lines((-2, 3), ["rising"]))(torch.tensor([[-20.0, 20.0], [0.0, 0.0]]))
-    torch.testing.assert_close(x[:, 0, [0, -1]], torch.tensor([[-2.0, 3.0], [0.5, 0.5]]))
+    # two ends that are alike are parted by half of the least rise each
+    part = 5 * APART / 2
+    torch.testing.assert_close(x[:, 0, [0, -1]], torch.tensor([[-2.0, 3.0], [0.5 - part, 0.5 + part]]))
     low, high = torch.tensor(BOUNDS).T
     vectors = ParametersHead(Box(BOUNDS))(torch.tensor([[-20.0] * 3, [20.0] * 3, [0.0] * 3]))
     torch.testing.assert_close(vectors, torch.stack([low, high, (low + high) / 2]))

@@ -3,7 +3,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from cvae.networks import ParametersHead, ValuesHead, branches, deep, dense, mixture, starter
+from cvae.networks import ParametersHead, ValuesHead, branches, deep, dense, film, mixture, starter
 from cvae.runs.settle import settle
 from cvae.tasks import Box, Lines
 
@@ -14,14 +14,17 @@ LINES = Lines(50, ["falling", "rising"], [0, 1])
 def build(kind="dense", encoder_sees_y=True, head=None, x_shape=(2, 50), y_shape=(1, 50)):
     if kind == "starter":
         return starter(x_shape, y_shape, latent_dim=LATENT)
-    make, body = {"dense": (dense, {"hidden": [16, 8]}), "deep": (deep, {"width": 16, "blocks": 2})}[kind]
     head = head or ParametersHead(LINES)
+    if kind == "film":
+        return film(x_shape, y_shape, latent_dim=LATENT, hidden=[16, 8], width=8, head=head)
+    make, body = {"dense": (dense, {"hidden": [16, 8]}), "deep": (deep, {"width": 16, "blocks": 2})}[kind]
     return make(x_shape, y_shape, latent_dim=LATENT, encoder_sees_y=encoder_sees_y, head=head, **body)
 
 
 KINDS = {
     "dense": lambda: build("dense"),
     "deep": lambda: build("deep"),
+    "film": lambda: build("film"),
     "starter": lambda: build("starter"),
     "values head": lambda: build("dense", head=ValuesHead([2, 50])),
     "encoder sees x alone": lambda: build("deep", encoder_sees_y=False),
@@ -126,7 +129,7 @@ def test_scaled_data_are_seen_alike_in_any_unit(batch):
 
 @pytest.mark.parametrize("x_shape", [(3,), (2, 50), (1, 8, 8)])
 @pytest.mark.parametrize("y_shape", [(0,), (10,), (1,), (3,), (2, 50)])
-@pytest.mark.parametrize("kind", ["dense", "deep", "mixture", "branches"])
+@pytest.mark.parametrize("kind", ["dense", "deep", "film", "mixture", "branches"])
 def test_networks_take_solutions_and_conditions_of_any_shape(kind, x_shape, y_shape, generator):
     head = ValuesHead(x_shape)
     if kind == "mixture":
@@ -169,7 +172,13 @@ def test_vectors_of_the_parameters_head_are_in_their_box(generator):
 
 @pytest.mark.parametrize(
     ("model", "option"),
-    [("starter", "hidden=[8]"), ("dense", "width=8"), ("deep", "hidden=[8]"), ("dense", "dropout=0.1")],
+    [
+        ("starter", "hidden=[8]"),
+        ("dense", "width=8"),
+        ("deep", "hidden=[8]"),
+        ("film", "blocks=3"),
+        ("dense", "dropout=0.1"),
+    ],
 )
 def test_an_option_that_the_model_does_not_use_is_an_error(shipped, model, option):
     with pytest.raises(ValueError, match=rf"model\.{option.split('=')[0]}"):
@@ -177,7 +186,7 @@ def test_an_option_that_the_model_does_not_use_is_an_error(shipped, model, optio
 
 
 @pytest.mark.parametrize("head", ["parameters", "values"])
-@pytest.mark.parametrize("model", ["dense", "deep"])
+@pytest.mark.parametrize("model", ["dense", "deep", "film"])
 def test_every_combination_of_the_shipped_parts_builds(shipped, model, head, generator):
     config = settle(shipped("data=two_birds", f"model={model}", f"model/head={head}"))
     network = instantiate(config.model, _convert_="all")
@@ -194,6 +203,10 @@ def test_every_combination_of_the_shipped_parts_builds(shipped, model, head, gen
         ("dense", "hidden=[8,0]", r"model.hidden is \[8, 0\]"),
         ("deep", "width=0", "model.width is 0 and model.blocks is 3; both must be at least 1"),
         ("deep", "blocks=0", "model.width is 256 and model.blocks is 0"),
+        ("film", "latent_dim=0", "model.latent_dim is 0; it must be at least 1"),
+        ("film", "width=0", "model.width is 0; it must be at least 1"),
+        ("film", "layers=0", "model.layers is 0; it must be at least 1"),
+        ("film", "frequencies=-1", "model.frequencies is -1; it must be at least 0"),
     ],
 )
 def test_senseless_sizes_are_refused(shipped, model, override, message):

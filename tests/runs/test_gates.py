@@ -73,7 +73,7 @@ def test_of_the_functions_of_the_table_one_is_smaller_than_its_gate(problem):
         values = {key.rpartition(".")[2]: yaml.safe_load(value) for key, value in (word.split("=") for word in words)}
         gates = {key: values[key] for key in ("rmse", "pearson") if key in values}
         made[name] = problem(*values["forward"], **gates)
-    assert len(made) == 12
+    assert len(made) == 13
     warned = {name: warnings for name, one in made.items() if (warnings := told(one))}
     assert warned.keys() == {"maximum(x0 - 0.5, 0) * x1"}
     assert "of the spread of y: what passes says little" in warned["maximum(x0 - 0.5, 0) * x1"][0]

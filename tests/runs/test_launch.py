@@ -224,7 +224,7 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
         ("generation.candidates=3", "generation.candidates is 3; it must be at least generation.draws, 5."),
         ("generation.draws=0", "generation.draws is 0; it must be at least 1."),
         ("generation.temperature=2.0", "generation.temperature is 2.0, but a training makes plain draws with evaluat"),
-        ("evaluation.draws=0", "evaluation.draws is 0; it must be at least 1."),
+        ("evaluation.draws=0", "evaluation.draws is 0; it must be a whole number of at least 1."),
         ("data.batch_size=0", "data.batch_size is 0; it must be at least 1."),
         ("data.tolerance=-1", "data.tolerance is -1; it must be 0 or more."),
         ("data.source.train=0", "data.source.train is 0; it must be at least 1."),

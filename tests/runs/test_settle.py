@@ -105,9 +105,11 @@ def test_vectors(
     [
         (("separate", False, 0.01), ["separate points", "recipe separate", "from nearby only", "0.01", "comes late"]),
         (("continuum", True, 0.6), ["continuum", "recipe continuum", "from afar", "0.60", "acts everywhere"]),
+        (("continuum", True, 0.6, 0.08), ["that 8 % of the prior is in, which takes few epochs"]),
+        (("continuum_thin", True, 0.6, 0.021), ["that 2.1 % of the prior is in, which takes more epochs"]),
     ],
 )
-def test_a_decision_is_explained_in_one_line(decision: tuple[str, bool, float], words: list[str]) -> None:
+def test_a_decision_is_explained_in_one_line(decision: tuple[Any, ...], words: list[str]) -> None:
     said = explain(*decision)
     assert all(word in said for word in words)
     assert "\n" not in said
@@ -141,7 +143,7 @@ def test_what_is_auto_is_found_and_what_is_said_stays(
     assert (cfg.data.tolerance > 0) is not separate
     assert (cfg.loss.beta_schedule.anneal != 1) is separate
     # vectors get branches on a continuum
-    continuum = "branches" if cfg.data._target_ == "cvae.data.Vectors" else "dense"
+    continuum = "branches" if cfg.data._target_ == "cvae.data.Vectors" else "film"
     assert cfg.model._target_ == f"cvae.networks.{'mixture' if separate else continuum}"
     assert cfg.optimizer._target_ == ("torch.optim.AdamW" if separate else "cvae.optimizers.MuonAdamW")
     assert (cfg.loss.set_objective.weight > 0) is not separate
@@ -149,9 +151,12 @@ def test_what_is_auto_is_found_and_what_is_said_stays(
     assert len(caplog.records) == (asked < 2)
 
 
-def test_separate_solutions_are_trained_longer(settled: Shipped) -> None:
-    separate, continuum = (settled(*words, "trainer.max_epochs=auto").trainer.max_epochs for words in ([BIRDS], []))
-    assert separate > continuum > 0
+def test_what_little_of_the_prior_solves_is_trained_longer(settled: Shipped) -> None:
+    thin = ["data=lines", "data.forward=['x0*x1', 'x0 + x1']"]
+    separate, narrow, wide = (
+        settled(*words, "trainer.max_epochs=auto").trainer.max_epochs for words in ([BIRDS], thin, [])
+    )
+    assert separate > narrow > wide > 0
 
 
 @pytest.mark.parametrize(
@@ -164,9 +169,9 @@ def test_separate_solutions_are_trained_longer(settled: Shipped) -> None:
         (["optimizer=sgd"], {"optimizer.lr": 0.01, "optimizer.momentum": 0.9}),
         (["optimizer=adamw", "optimizer.lr=0.5"], {"optimizer.lr": 0.5}),
         # of an optimizer that is left to the recipe otherwise
-        (["optimizer.weight_decay=0.1"], {"optimizer.weight_decay": 0.1, "optimizer.matrix_lr": 0.03}),
+        (["optimizer.weight_decay=0.1"], {"optimizer.weight_decay": 0.1, "optimizer.matrix_lr": 0.015}),
         # of a model that is left to the recipe otherwise
-        (["model.latent_dim=3"], {"model.latent_dim": 3, "model._target_": "cvae.networks.dense"}),
+        (["model.latent_dim=3"], {"model.latent_dim": 3, "model._target_": "cvae.networks.film"}),
         (["+model.hidden=[64]"], {"model.hidden": [64], "model.latent_dim": 4}),
         ([BIRDS, "+model.components=9"], {"model.components": 9, "model._target_": "cvae.networks.mixture"}),
         (["model=deep"], {"model._target_": "cvae.networks.deep", "model.width": 256}),
@@ -350,7 +355,7 @@ def identity(cfg: DictConfig) -> str:
 @pytest.mark.parametrize(
     ("short", "explicit"),
     [
-        ([], ["loss.beta=1.6e-3", "data.batch_size=32", "recipe.separate=false", "model=dense"]),
+        ([], ["loss.beta=1.6e-3", "data.batch_size=32", "recipe.separate=false", "model=film"]),
         ([BIRDS], [BIRDS, "model=mixture", "data.tolerance=0.0", "loss.beta_schedule.anneal=8.0"]),
         (["optimizer=muon"], ["optimizer.lr=2.0e-3", "optimized_metric=val/score", "optimized_mode=max"]),
     ],
@@ -463,7 +468,7 @@ def test_the_recipe_looks_at_the_lines_that_a_file_shows(
         ("data.gates.rmse=-1", "data.gates.rmse is -1.0; it must be positive."),
         ("data.gates=null", "data.gates is None; it must be a mapping."),
         ("+data.gates.foo=1", "data.gates.foo is no option of cvae.data.inverse.LineGates; it has: pearson, rmse."),
-        ("+model.latent_dims=3", "model.latent_dims is no option of cvae.networks.dense (did you mean latent_dim?);"),
+        ("+model.latent_dims=3", "model.latent_dims is no option of cvae.networks.film (did you mean latent_dim?);"),
         ("+model.x_shape=[3]", "model.x_shape is [3], but the data give [2, 50]; set model.x_shape=auto."),
         ("model=dense model.y_shape=[3]", "model.y_shape is [3], but the data give [1, 50]; set model.y_shape=auto."),
         ("test=abc", "test is 'abc'; it must be true or false."),

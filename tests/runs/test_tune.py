@@ -39,7 +39,7 @@ SEARCHES = {
     "swiss_roll": "experiment=swiss_roll",
 }
 PRESENT = {
-    "default": {"model": "dense", "optimizer.lr": 2e-3, "loss.wy": 2e-3},
+    "default": {"model": "film", "optimizer.lr": 2e-3, "loss.wy": 2e-3},
     "separate": {"model": "mixture", "optimizer.lr": 3e-3, "loss.wy": 7e-4},
     "vectors": {"model": "branches", "optimizer.lr": 2e-3, "model.components": 64},
     "digits": {"model": "dense_image", "optimizer.lr": 1e-3, "model.latent_dim": 16},
@@ -354,7 +354,7 @@ def start(folder: Path, *words: str, train: int, epochs: int) -> subprocess.Pope
 def test_a_killed_trial_is_taken_up_again_in_its_folder(tmp_path: Path) -> None:
     killed = start(tmp_path, "trials=2", "interval=1", train=4000, epochs=4)
     last = tmp_path / "s" / "trials" / "0" / "checkpoints" / "last.ckpt"
-    for _ in range(1200):
+    for _ in range(6000):
         if last.is_file():
             break
         assert killed.poll() is None, killed.communicate()

@@ -1,6 +1,8 @@
+import logging
+
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -63,10 +65,27 @@ def images(folder):
 
 
 @pytest.mark.parametrize(("every", "epochs", "steps"), [(2, 3, [4, 6]), (1, 2, [2, 4]), (5, 1, [2])])
-def test_pictures_are_drawn_every_few_epochs_and_after_the_last(tmp_path, fit, lines, every, epochs, steps):
+def test_pictures_are_drawn_every_few_epochs_and_after_the_last(tmp_path, fit, lines, every, epochs, steps, caplog):
     # two steps per epoch
-    fit(lines, SolutionFigures(every, conditions=1), epochs=epochs, logger=board(tmp_path, "board"))
+    with caplog.at_level(logging.INFO, logger="cvae.show.pictures"):
+        fit(lines, SolutionFigures(every, conditions=1), epochs=epochs, logger=board(tmp_path, "board"))
+    assert f"drawing pictures of epoch {steps[0] // 2}." in caplog.text
     assert images(tmp_path / "board") == {"4 solutions/0": steps, "5 latent": steps}
+
+
+class Stop(Callback):
+    """Ends a training after its second epoch, as EarlyStopping does."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.current_epoch == 1
+
+
+def test_a_training_that_is_stopped_early_has_pictures_of_its_last_epoch(tmp_path, fit, lines, caplog):
+    with caplog.at_level(logging.INFO, logger="cvae.show.pictures"):
+        fit(lines, SolutionFigures(5, conditions=1), Stop(), epochs=9, logger=board(tmp_path, "board"))
+    said = [record.message for record in caplog.records if record.name == "cvae.show.pictures"]
+    assert said == ["drawing pictures of epoch 2."]
+    assert images(tmp_path / "board") == {"4 solutions/0": [4], "5 latent": [4]}
 
 
 @pytest.mark.parametrize("categorical", [False, True])

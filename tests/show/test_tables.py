@@ -80,9 +80,10 @@ def test_stages_and_what_they_cost(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_last_line_of_scores_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_scores({"score": 0.5, "rmse": math.nan, "draws": 30}, "something [in brackets]")
+    print_scores({"score": 0.5, "rmse": math.nan, "draws": 30}, "something [in brackets]", "python this.py")
     out = capsys.readouterr().out
     assert "something [in brackets]" in out
+    assert out.splitlines()[-2] == "next: python this.py"
     assert json.loads(out.splitlines()[-1]) == {"score": 0.5, "rmse": None, "draws": 30}
 
 

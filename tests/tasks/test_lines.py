@@ -220,6 +220,17 @@ def test_the_squared_error_of_parameters_is_that_of_the_lines(generator):
     torch.testing.assert_close(space.squared_error(theta, x), expected)
 
 
+@pytest.mark.parametrize("ends", [[0.0, 1.0], [-5.0, 3.0], [100.0, 101.0], [1000.0, 1001.0]])
+def test_no_constrained_line_is_flat(ends):
+    """Where the logistic function is 0 or 1 in the number format, both endpoints are alike."""
+    space = Lines(50, ["falling", "rising"], ends)
+    raw = torch.tensor([[a, a, b, b] for a in (-200.0, 0.0, 200.0) for b in (-200.0, 0.0, 200.0)])
+    x = space.decode(space.constrain(raw))
+    assert (space.straightness(x) > 0.99).all()
+    assert (x >= ends[0]).all()
+    assert (x <= ends[1]).all()
+
+
 def test_constrained_endpoints_are_allowed(generator):
     space = Lines(50, ("falling", "rising"), (-2.0, 3.0))
     theta = space.constrain(20 * torch.randn(1_000, 4, generator=generator))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cvae.tasks.spread import flat_share, prior_conditions, singularity, spread
+from cvae.tasks.spread import accepted_share, flat_share, prior_conditions, singularity, spread
 
 
 def product(count=40_000):
@@ -68,3 +68,16 @@ def test_poles_are_told_from_steep_functions(vector_problem, forward, singular):
 def test_a_constant_has_no_spread_and_no_pole():
     y = torch.full((100, 1, 5), 3.0)
     assert spread(y).tolist() == singularity(y).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("gate", "expected"), [(0.1, 0.19), (0.5, 0.75), (1.0, 1.0)])
+def test_the_accepted_share_is_that_of_uniform_numbers(vector_problem, gate, expected):
+    """Two uniform numbers differ by less than g with probability 1 - (1 - g)^2."""
+    problem = vector_problem("x0", bounds=[[0, 1], [0, 1]]).judged_by({"rmse": gate})
+    assert accepted_share(problem) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_solution_must_pass_all_gates(vector_problem):
+    """Of two independent conditions, both pass with the product of the probabilities."""
+    both = vector_problem("x0", "x1", bounds=[[0, 1], [0, 1]]).judged_by({"rmse": 0.5})
+    assert accepted_share(both) == pytest.approx(0.75**2, abs=0.03)

@@ -41,8 +41,10 @@ def test_rows_are_trained_once_measured_and_printed(run_benchmark, tmp_path):
 
 
 def test_vectors_have_rows_too(run_benchmark):
-    done = run_benchmark("results", "table=vectors", "only=[separate points]", "conditions=3", "out=kept", SMALL)
+    words = ("only=[separate points]", "plans=['30 of 300',complete]", "conditions=3", "out=kept", SMALL)
+    done = run_benchmark("results", "table=vectors", *words)
     assert done.status == 0, done.err
+    assert [row["plan"] for row in done.table] == ["30 of 300", "complete"]
     assert float(done.table[-1]["mode_recall_pooled"]) == 1
     assert "pearson" not in done.table[0]
 
@@ -51,6 +53,8 @@ def test_vectors_have_rows_too(run_benchmark):
     ("word", "message"),
     [
         ("only=[products]", "only names ['products'], but the table has the rows ['starter', 'default']."),
+        ("plans=[best]", "plans names ['best'], but the table has the plans "),
+        ("only=[]", "only names nothing, but the table has the rows "),
         ("seeds=3", "seeds is 3; it must be a list"),
         ("+table.plans.plain.count=3", "table.plans.plain.count"),
     ],
