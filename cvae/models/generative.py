@@ -188,7 +188,8 @@ class Generative(LightningModule, ABC):
             if isinstance(cause, checkpoints.CheckpointError):
                 raise cause from None
             raise checkpoints.CheckpointError(
-                f"{path}: its config does not make a model ({cause}); it is damaged or of another version."
+                f"{path}: its config does not make a model ({cause}); it is damaged or of another version. Read it "
+                "with the version that wrote it, or train anew."
             ) from error
         checkpoints.check_fit(path, weights, model)
         model.load_state_dict(weights)

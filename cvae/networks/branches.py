@@ -14,6 +14,7 @@ from cvae.networks.base import Encoder, LatentNetwork, Reconstruction
 from cvae.networks.heads import Head
 from cvae.networks.latent import BranchedLatent, EnumeratedLatent, GaussianLatent, choose
 from cvae.networks.mixture import check_components, nearest_components
+from cvae.networks.modulated import Modulated
 from cvae.networks.posteriors import mutual_information
 from cvae.networks.priors import StandardNormal
 from cvae.networks.scalers import ConditionScaler, RangeScaler
@@ -22,16 +23,16 @@ from cvae.recording import recorded
 
 
 class BranchedCVAE(LatentNetwork):
-    """A CVAE whose latent is a branch k of ``components`` with p(k|y), and a Gaussian z: ``x = head(W_k h(z, y))``.
+    """A CVAE whose latent is a branch k of ``components`` with p(k|y), and a Gaussian z: ``x = head(W_k h + c_k(y))``.
 
     A decoder is continuous in z, so a Gaussian latent alone must cross between separate branches of solutions; one of
-    components alone has no continuum. Here each k is a branch with coordinates z of its own; the features h are those
-    of all. The posterior over k given z is exact and truncated to the ``enumerated`` nearest components, as in
-    :class:`~cvae.networks.CategoricalCVAE`.
+    components alone has no continuum. Here each k is a branch with coordinates z of its own; the features h of z and y
+    are those of all. The posterior over k given z is exact and truncated to the ``enumerated`` nearest components, as
+    in :class:`~cvae.networks.CategoricalCVAE`.
 
     Args:
         encoder: q(z|x,y), a Gaussian.
-        trunk: h, from z and features of y to features; has ``width``.
+        layers: h of z and features of y, see :class:`~cvae.networks.modulated.Modulated`.
         choice: from features of y to those of p(k|y); has ``width``.
         head: from ``head.outputs`` numbers to a solution.
         components: number of branches.
@@ -42,7 +43,7 @@ class BranchedCVAE(LatentNetwork):
     def __init__(
         self,
         encoder: Encoder,
-        trunk: Trunk,
+        layers: Modulated,
         choice: Trunk,
         head: Head,
         components: int,
@@ -52,13 +53,14 @@ class BranchedCVAE(LatentNetwork):
     ) -> None:
         super().__init__()
         check_components(components, enumerated)
-        self.encoder, self.trunk, self.choice, self.head = encoder, trunk, choice, head
+        self.encoder, self.layers, self.choice, self.head = encoder, layers, choice, head
         self.components, self.enumerated = components, enumerated
         self.x_scaler, self.y_scaler = x_scaler, y_scaler
         self.latent_dim = encoder.latent_dim
-        self.noise_dim = 1 + self.latent_dim
+        self.noise_dim = self.latent_dim
         self.prior = StandardNormal(self.latent_dim)
-        self.solutions = nn.Linear(trunk.width, components * head.outputs)
+        self.solutions = nn.Linear(layers.width, components * head.outputs)
+        self.constants = nn.Linear(layers.trunk.width, components * head.outputs)
         self.logits = nn.Linear(choice.width, components)
         # spread over the solutions from the start; components that begin alike stay alike
         nn.init.normal_(self.solutions.bias, std=1.5)
@@ -70,12 +72,16 @@ class BranchedCVAE(LatentNetwork):
         self.x_scaler.fit(x)
         self.y_scaler.fit(y)
 
-    def components_of(self, z: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw solutions ``(batch, samples, components, head.outputs)`` for ``z`` ``(batch, samples, latent_dim)``, and
-        ``log p(k|y)`` ``(batch, components)``, given features of y."""
-        inputs = torch.cat([z, features.unsqueeze(1).expand(-1, z.shape[1], -1)], dim=-1)
-        raw = self.solutions(self.trunk(inputs)).unflatten(-1, (self.components, self.head.outputs))
-        return raw, self._log_prior(features)
+    def components_of(self, z: Tensor, features: Tensor) -> Tensor:
+        """Raw solutions ``(batch, samples, components, head.outputs)`` for ``z`` ``(batch, samples, latent_dim)`` and
+        features of y."""
+        h, of_y = self.layers.features(z, features)
+        raw = self.solutions(h) + self.constants(of_y).unsqueeze(1)
+        return raw.unflatten(-1, (self.components, self.head.outputs))
+
+    def log_prior(self, features: Tensor) -> Tensor:
+        """``log p(k|y)`` ``(batch, components)``, given features of y."""
+        return self.logits(self.choice(features)).log_softmax(-1)
 
     def reconstruct(self, x: Tensor, y: Tensor) -> Reconstruction:
         """One sample of z, and its components nearest to x: ``(batch, enumerated, *x_shape)``."""
@@ -88,27 +94,28 @@ class BranchedCVAE(LatentNetwork):
         return mutual_information(cast(BranchedLatent, found.latent).z.posterior, z, k)
 
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-        """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, 1 + latent_dim)``, of which the first
-        numbers choose the component, and the others are z."""
+        """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, latent_dim)``.
+
+        The first number of a point chooses the component, and where in the component's interval it lies is the first
+        coordinate of z: so even points are even along each branch.
+        """
         features = self.y_scaler(y)
-        raw, log_prior = self.components_of(self.prior.icdf(u[..., 1:], features, temperature), features)
-        k = choose(log_prior, u[..., 0], temperature)
+        k, within = choose(self.log_prior(features), u[..., 0], temperature)
+        points = torch.cat([within.unsqueeze(-1), u[..., 1:]], dim=-1)
+        raw = self.components_of(self.prior.icdf(points, features, temperature), features)
         return self.head(_picked(raw, k.unsqueeze(-1)).squeeze(2))
 
     def log_choice(self, y: Tensor, u: Tensor) -> Tensor:
         """``log p(k|y)`` of the components of the draws, ``(batch, draws)``."""
-        log_prior = self._log_prior(self.y_scaler(y))
-        return log_prior.gather(1, choose(log_prior, u[..., 0]))
-
-    def _log_prior(self, features: Tensor) -> Tensor:
-        return self.logits(self.choice(features)).log_softmax(-1)
+        log_prior = self.log_prior(self.y_scaler(y))
+        return log_prior.gather(1, choose(log_prior, u[..., 0]).k)
 
     def _reconstruct(self, x: Tensor, y: Tensor) -> tuple[Reconstruction, Tensor, Tensor]:
         """The reconstruction, its z ``(batch, latent_dim)`` and its nearest component ``(batch,)``."""
         features = self.y_scaler(y)
         posterior = self.encoder(self.x_scaler(x), features)
         z = posterior.sample(1)
-        raw, log_prior = self.components_of(z, features)
+        raw, log_prior = self.components_of(z, features), self.log_prior(features)
         nearest = nearest_components(self.head, raw[:, 0], x, self.enumerated)
         latent = BranchedLatent(
             GaussianLatent(posterior, self.prior(features)), EnumeratedLatent(log_prior.gather(1, nearest))
@@ -128,16 +135,18 @@ def branches(
     y_shape: Sequence[int],
     latent_dim: int,
     hidden: Sequence[int],
+    width: int,
     components: int,
     enumerated: int,
     head: Head,
 ) -> BranchedCVAE:
-    """Plain perceptrons with SiLU.
+    """Perceptrons with SiLU, and a decoder of three modulated layers.
 
     Args:
         x_shape, y_shape: shapes of a solution and of a condition.
         latent_dim: size of the Gaussian part of the latent.
-        hidden: layer sizes, the same for encoder, decoder and p(k|y).
+        hidden: layer sizes, the same for encoder, p(k|y) and the part of the decoder that sees y.
+        width: of the layers that z passes, see :class:`~cvae.networks.modulated.Modulated`.
         components: number of branches.
         enumerated: components that enter the bound for one sample.
         head: output head.
@@ -149,6 +158,6 @@ def branches(
         raise UserError(f"model.latent_dim is {latent_dim}; it must be at least 1; model=mixture has no Gaussian part.")
     features = math.prod(y_shape)
     encoder = Encoder(Dense(math.prod(x_shape) + features, hidden), latent_dim, sees_y=True)
-    trunk, choice = Dense(latent_dim + features, hidden), Dense(features, hidden)
+    layers, choice = Modulated(Dense(features, hidden), latent_dim, width), Dense(features, hidden)
     scalers = RangeScaler(tuple(x_shape)), ConditionScaler(tuple(y_shape))
-    return BranchedCVAE(encoder, trunk, choice, head, components, enumerated, *scalers)
+    return BranchedCVAE(encoder, layers, choice, head, components, enumerated, *scalers)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cvae.networks.posteriors import Gaussian
 
@@ -19,23 +20,36 @@ class Bound(NamedTuple):
     weights: Tensor
 
 
-def choose(log_prior: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
-    """Values k of a discrete latent, by the inverse of its distribution function, ``(batch, draws)``.
+class Choice(NamedTuple):
+    """Values ``k`` of a discrete latent, and where in the interval of its value each point lies, ``within`` 0 to 1;
+    both ``(batch, draws)``."""
+
+    k: Tensor
+    within: Tensor
+
+
+@torch.no_grad()
+def choose(log_prior: Tensor, u: Tensor, temperature: float = 1.0) -> Choice:
+    """Values of a discrete latent, by the inverse of its distribution function.
 
     The values stand in order of probability. Evenly spread points then give distinct ones, and of the many with little
-    probability, which lie side by side, together as many as all of them are due.
+    probability, which lie side by side, together as many as all of them are due. Of uniform points, ``within`` is
+    uniform as well and does not depend on ``k``; of even ones, those of one value are even. No gradient of
+    ``p(k|y)`` flows through either.
 
     Args:
         log_prior: ``log p(k|y)``, ``(batch, values)``.
         u: uniform numbers ``(batch, draws)``.
         temperature: power ``1 / temperature`` of the probabilities.
     """
-    if temperature != 1:
-        log_prior = (log_prior / temperature).log_softmax(-1)
+    # autocast may give half precision, in which sums of many probabilities are off
+    log_prior = (log_prior.to(u.dtype) / temperature).log_softmax(-1)
     order = log_prior.argsort(dim=1, descending=True)
-    cumulative = log_prior.gather(1, order).exp().cumsum(1)
-    rank = torch.searchsorted(cumulative, u.contiguous()).clamp_max(log_prior.shape[1] - 1)
-    return order.gather(1, rank)
+    ends = log_prior.gather(1, order).exp().cumsum(1)
+    rank = torch.searchsorted(ends, u.contiguous()).clamp_max(log_prior.shape[1] - 1)
+    start, end = pad(ends[:, :-1], (1, 0)).gather(1, rank), ends.gather(1, rank)
+    within = (u - start) / (end - start).clamp_min(torch.finfo(u.dtype).tiny)
+    return Choice(order.gather(1, rank), within.clamp(0, 1))
 
 
 class Latent(Protocol):

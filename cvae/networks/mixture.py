@@ -76,13 +76,13 @@ class CategoricalCVAE(LatentNetwork):
     def draw(self, y: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """Solutions ``(batch, draws, *x_shape)`` from points ``(batch, draws, 1)``."""
         raw, log_prior = self.components_of(y)
-        k = choose(log_prior, u[..., 0], temperature)
+        k = choose(log_prior, u[..., 0], temperature).k
         return self.head(raw.gather(1, k.unsqueeze(-1).expand(-1, -1, raw.shape[-1])))
 
     def log_choice(self, y: Tensor, u: Tensor) -> Tensor:
         """``log p(k|y)`` of the components of the draws, ``(batch, draws)``."""
         log_prior = self.components_of(y)[1]
-        return log_prior.gather(1, choose(log_prior, u[..., 0]))
+        return log_prior.gather(1, choose(log_prior, u[..., 0]).k)
 
 
 def check_components(components: int, enumerated: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 def resumable(run_dir: Path, expected: Expected) -> Start:
     """Where a run goes on: at its last checkpoint or, where that is damaged or gone, at the newest one that is whole.
 
-    The first process sets a damaged ``last.ckpt`` or best checkpoint aside as ``NAME.damaged`` in ``run_dir`` and says
-    so, as well as which best epoch is lost; where none is whole, all that the run wrote. The others come to the same
-    start, also while it does so.
+    The first process sets a damaged ``last.ckpt`` or best checkpoint aside as ``NAME.damaged`` in ``run_dir``, a best
+    one of another epoch as ``NAME.aside``, and says so, as well as which best epoch is lost; where none is whole, all
+    that the run wrote. The others come to the same start, also while it does so.
 
     Args:
         run_dir: the run's folder.
@@ -133,11 +135,18 @@ def _whole(path: Path, expected: Expected, *, weights_only: bool = False) -> dic
                 f"{error} It was written by other versions: {differ}. Use those, or move it away to begin anew."
             ) from None
         if rank() == 0:
-            aside = path.parent.parent / f"{path.name}.damaged"
-            path.replace(aside)
-            log.warning("%s It is set aside as %s.", error, aside)
+            log.warning("%s It is set aside as %s.", error, _set_aside(path, "damaged"))
         return None
     return content
+
+
+def _set_aside(path: Path, ending: str) -> Path:
+    """Move a checkpoint to the run's folder, beside what was set aside before."""
+    for number in itertools.count(1):
+        aside = path.parent.parent / (f"{path.name}.{ending}" + f"-{number}" * (number > 1))
+        if not os.path.lexists(aside):
+            return path.replace(aside)
+    raise AssertionError
 
 
 def _other_versions(content: Mapping[str, Any]) -> str:
@@ -155,15 +164,34 @@ def _other_versions(content: Mapping[str, Any]) -> str:
 
 
 def _tell_lost(content: Mapping[str, Any], folder: Path, expected: Expected) -> None:
-    """Set the checkpoints of best epochs aside where they are damaged, and say what is lost with them."""
+    """Set the checkpoints of best epochs aside where they are damaged or of another epoch than the run's last one says,
+    and say what is lost with them."""
     for callback in expected.callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.monitor is None:
             continue
         state = confined(content["callbacks"][callback.state_key], folder.resolve())
         best = state["best_model_path"]
-        if best and _whole(Path(best), expected, weights_only=callback.save_weights_only) is None:
+        if not best:
+            continue
+        kept = _whole(Path(best), expected, weights_only=callback.save_weights_only)
+        if kept is not None and not callback.save_weights_only and _is_another(kept, content, callback.state_key):
+            aside = _set_aside(Path(best), "aside")
+            log.warning("%s: is of another epoch than the last one says. It is set aside as %s.", best, aside)
+            kept = None
+        if kept is None:
             log.warning(
-                "%s: is damaged or gone, and with it the best epoch up to now. The best one of those that follow is "
-                "kept in its place; if none follows, the last one.",
+                "%s: is gone or set aside, and the best epoch up to now is lost with it. The best one of those that "
+                "follow is kept in its place; if none follows, the last one.",
                 best,
             )
+
+
+def _is_another(kept: Mapping[str, Any], last: Mapping[str, Any], key: str) -> bool:
+    """Whether the best checkpoint ``kept`` is of another epoch than the last one says, by its score and measures.
+
+    One that is no older than the last one was written after it, and that epoch comes again.
+    """
+    states = [content["callbacks"][key] for content in (kept, last)]
+    # as text, in which numbers that are none are equal
+    told = [(float(state["best_model_score"]), str(state.get("measures"))) for state in states]
+    return bool(kept["global_step"] < last["global_step"] and told[0] != told[1])

@@ -240,11 +240,15 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
     epochs = trainer.get("max_epochs")
     if epochs in (-1, None) and trainer.get("max_steps", -1) == -1:
         raise UserError(f"trainer.max_epochs is {epochs}, a training without an end; set it, or +trainer.max_steps=N.")
-    for name in ("max_epochs", "max_steps", "max_time"):
+    for name in ("max_epochs", "max_steps", "max_time", "val_check_interval"):
         value = trainer.get(name)
-        nothing = not any(value.values()) if isinstance(value, Mapping) else NOTHING.fullmatch(str(value))
+        if isinstance(value, Mapping):
+            nothing = not any(value.values()) or min(value.values()) < 0
+        else:
+            nothing = NOTHING.fullmatch(str(value)) is not None
         if nothing:
-            raise UserError(f"trainer.{name} is {value}, which trains nothing; give more.")
+            what = "no time between validations" if name == "val_check_interval" else "which trains nothing"
+            raise UserError(f"trainer.{name} is {value}, {what}; give more.")
 
 
 def _check_share(limit: Any, data: Mapping[str, Any]) -> None:

@@ -200,6 +200,7 @@ def _check_value(value: Any, option: Parameter, entry: str) -> None:
     if keys is not None and isinstance(value, Mapping):
         check_entries(value, keys, entry)
     elif not any(_accepts(kind, value) for kind in kinds):
+        _check_members(value, kinds, entry)
         what = _what(kinds)
         if what in ("", "null"):
             what = f"a mapping with {TARGET}" + f" or {what}" * bool(what)
@@ -209,13 +210,22 @@ def _check_value(value: Any, option: Parameter, entry: str) -> None:
         raise UserError(f"{entry} is {value!r}; it must be {what}.")
 
 
+def _check_members(value: Any, kinds: tuple[Any, ...], entry: str) -> None:
+    """Refuse the members of a mapping one by one, so that the message names the one that is wrong."""
+    members = [get_args(kind)[1] for kind in kinds if get_origin(kind) in MAPPINGS]
+    if isinstance(value, Mapping) and len(members) == 1:
+        one = Parameter("member", Parameter.KEYWORD_ONLY, annotation=members[0])
+        for key, child in value.items():
+            _check_value(child, one, _entry(entry, key))
+
+
 def _check_made(value: Any, kinds: tuple[Any, ...], entry: str) -> None:
     """Refuse what makes an object of another class than an option takes, where classes tell."""
     if not isinstance(value, Mapping) or TARGET not in value or value.get("_partial_"):
         return
     made = imported(value[TARGET], entry)
-    tell = all(inspect.isclass(kind) and kind is not Any and not _has_no_objects(kind) for kind in kinds)
-    if tell and inspect.isclass(made) and not issubclass(made, kinds):
+    tell = all(inspect.isclass(kind) and kind is not Any and not typing.is_typeddict(kind) for kind in kinds)
+    if tell and inspect.isclass(made) and not any(_is_a(made, kind) for kind in kinds):
         raise UserError(f"{_entry(entry, TARGET)} is {value[TARGET]}, which makes no {_one_of(kinds)}.")
 
 
@@ -223,8 +233,13 @@ def _one_of(kinds: tuple[Any, ...]) -> str:
     return " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
 
 
-def _has_no_objects(kind: Any) -> bool:
-    return typing.is_typeddict(kind) or getattr(kind, "_is_protocol", False)
+def _is_a(made: type, kind: type) -> bool:
+    if not getattr(kind, "_is_protocol", False):
+        return issubclass(made, kind)
+    # by its methods, since other members may be set in __init__
+    members = {name: member for base in kind.__mro__ if base is not object for name, member in vars(base).items()}
+    methods = [name for name, member in members.items() if inspect.isfunction(member)]
+    return all(hasattr(made, name) for name in methods if name == "__call__" or not name.startswith("_"))
 
 
 def _accepts(kind: Any, value: Any) -> bool:

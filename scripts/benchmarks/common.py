@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import operator
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torchmetrics import MetricCollection
 
@@ -20,6 +24,8 @@ from cvae.data import Batch, simulate
 from cvae.errors import UserError, clear_errors
 from cvae.generation import Plan, generate
 from cvae.inversion import ReferenceSet, cached_reference_sets, reference_measures
+from cvae.losses import SetObjective
+from cvae.losses.schedules import geometric
 from cvae.metrics import CoverageRatio, Drawn, mode_hits
 from cvae.models import Generative, Sampler
 from cvae.runs.folder import RESULT
@@ -92,15 +98,24 @@ def trained(cfg: DictConfig, run_dir: Path) -> tuple[Generative, float]:
 
 
 def training_evaluations(cfg: DictConfig) -> int:
-    """How often the training of ``cfg`` evaluates f: to simulate, and for the y-term while that is on, once for each
-    pair or for each component that is enumerated."""
+    """How often the training of ``cfg`` evaluates f, nearly: to simulate, for draws that are trained together, and for
+    the y-term while that is on, once for each pair or for each component that is enumerated."""
     settled = settle(cfg)
-    pairs, epochs = int(settled.data.source.train), int(settled.trainer.max_epochs)
-    simulations = pairs * epochs if settled.data.fresh else pairs
-    if settled.loss.wy == 0:
-        return simulations
-    samples = int(settled.model.get("enumerated", 1))
-    return simulations + round(pairs * epochs * samples * (1 - settled.loss.y_term.start))
+    pairs, epochs, loss = int(settled.data.source.train), int(settled.trainer.max_epochs), settled.loss
+    count = pairs * epochs if settled.data.fresh else pairs
+    # share of training in which sets are trained, steps of it, and pairs of such a step
+    sets = instantiate(loss.set_objective) or SetObjective(weight=0.0)
+    alone = sets.start if sets.weight > 0 else 1.0
+    steps = (1 - alone) * epochs * math.ceil(pairs / settled.data.batch_size)
+    draws = [round(geometric((share + 0.5) / 1000, *sets.draws)) for share in range(1000)]
+    conditions = [min(max(sets.size // one, 1), settled.data.batch_size) for one in draws]
+    count += steps * fmean(map(operator.mul, conditions, draws))
+    if loss.wy > 0:
+        begin, samples = loss.y_term.start, int(settled.model.get("enumerated", 1))
+        count += samples * pairs * epochs * max(alone - begin, 0)
+        if alone < 1:
+            count += samples * steps * fmean(conditions) * (1 - max(begin, alone)) / (1 - alone)
+    return round(count)
 
 
 def plans_of(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Plan]:

@@ -102,7 +102,7 @@ def generation(
             ):
                 what = f"{name}, {conditions} y x {count} draws, {ours} to {theirs}"
                 rows.append(ratio("generation", what, laps[ours], laps[theirs], goal))
-    model = _model("dense", epochs)
+    model = _model("film", epochs)
     plan = Plan(draws=30, candidates=candidates, refine_steps=15)
     scoring_set = partial(generate, model, model.problem, unseen(model.problem, conditions, 0).y, plan, separate=False)
     laps = in_turns({"set": lambda: timed(scoring_set)}, rounds)

@@ -202,7 +202,7 @@ def test_an_observation_that_nothing_explains_is_told_and_written(
         (["checkpoint=CKPT", "unseen=1.5", "out=x.npz"], "unseen is 1.5; it must be a whole number"),
         (["checkpoint=CKPT", "unseen=1", "out=null"], "out is None; it must be text"),
         (["checkpoint=CKPT", "unseen=1", "out=x.npz", "seed=-1"], "seed is -1; it must be a whole number from 0"),
-        (["checkpoint=CKPT", "unseen=1", "out=x.npz", "gates.rmse=true"], "gates is {'rmse': True, 'pearson': None};"),
+        (["checkpoint=CKPT", "unseen=1", "out=x.npz", "gates.rmse=true"], "gates.rmse is True; it must be a number"),
         (["checkpoint=CKPT", "unseen=1", "out=x.npz", "generation=null"], "generation must name a member of conf/gen"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=null"], "gates is None; it must be a mapping"),
         (["checkpoint=CKPT", "condition=y.csv", "out=x.npz", "gates=0.01"], "gates is 0.01; it must be a mapping"),

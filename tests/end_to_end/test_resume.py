@@ -232,7 +232,7 @@ def test_a_best_checkpoint_that_is_lost_is_no_end_of_the_run(
     (folder / "result.json").write_text(json.dumps(result(whole) | {"status": "running"}))
     (folder / "checkpoints" / "best.ckpt").unlink()
     run(composed(), folder)
-    assert "best.ckpt: is damaged or gone, and with it the best epoch up to now" in caplog.text
+    assert "best.ckpt: is gone or set aside, and the best epoch up to now is lost with it" in caplog.text
     assert result(folder)["checkpoint"] == "checkpoints/last.ckpt"
 
 

@@ -25,6 +25,7 @@ Change = Callable[[Content, Path], object]
 NAN = math.nan
 PROGRESS = ("epoch", "lr", CONTINUED, f"without {CONTINUED}")
 ENDED = "of a training that a callback has ended"
+FINISHED = "of the end of the run"
 #: values in the place of others of another kind
 OTHERS = (None, 5, -1, "abc", [], {}, [1], {"a": 1}, NAN, torch.zeros(2), True, 10**30)
 
@@ -227,7 +228,7 @@ def resumed(good: Good, rng: Random) -> Iterator[Case]:
     end: Change = lambda content, guard: _put(content, (CONTINUED, "ended"), True)  # noqa: E731
     yield _resume(good, ENDED, lambda guard: _changed(last, end, guard))
     yield _resume(good, "of another run", lambda guard: (good.other / "checkpoints" / "last.ckpt").read_bytes())
-    yield _resume(good, "of the end of the run", lambda guard: (good.whole / "checkpoints" / "last.ckpt").read_bytes())
+    yield _resume(good, FINISHED, lambda guard: (good.whole / "checkpoints" / "last.ckpt").read_bytes())
     for title, make in THINGS.items():
         yield _resume_thing(good, f"last.ckpt is {title}", "last.ckpt", make)
         yield _resume_thing(good, f"best.ckpt is {title}", "best.ckpt", make)
@@ -258,13 +259,18 @@ def _resume_thing(good: Good, title: str, name: str, put: Callable[[Path, Path],
         return run
 
     # both checkpoints are of the first epoch; if neither were gone on from, a new training would have these weights too
-    done = 2 if title == "of the end of the run" else 1
+    done = 2 if title == FINISHED else 1
     # what a callback has ended goes on no further
     end = good.interrupted if title == ENDED else good.whole
 
     def right(run: Path) -> bool:
-        return resumptions(run) == [done] and all(
-            same(weights(run, name), weights(end, name)) for name in ("last.ckpt", "best.ckpt")
+        # beside a last epoch that names another best one, that of the interrupted run is set aside, and none follows
+        names = ("last.ckpt",) if title == FINISHED else ("last.ckpt", "best.ckpt")
+        left = {path.name for path in (run / "checkpoints").glob("*.ckpt")}
+        return (
+            resumptions(run) == [done]
+            and left == set(names)
+            and all(same(weights(run, name), weights(end, name)) for name in names)
         )
 
     return Case(title, act, right)

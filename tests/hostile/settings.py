@@ -305,7 +305,8 @@ VALUES = ("null", "abc", "-1", "0", "1.5", "[]", "{}", "true", "inf", "nan", "'$
 SENSIBLE: dict[str, tuple[str, ...]] = {
     "null": (
         "threads", "ckpt_path", "init_from", "data.cache", "data.evaluation", "data.source.validation",
-        "data.source.test", "data.components", "data.file", "data.radii", "data.projection", "loss.beta_schedule",
+        "data.source.test", "data.components", "data.file", "data.radii", "data.projection", "data.source.beyond",
+        "loss.beta_schedule",
         "loss.y_term", "loss.y_term.saturation", "loss.set_objective", "generation.candidates",
         "generation.temperature", "evaluation.steps", "evaluation.step_size", "callbacks.checkpoint",
         "callbacks.checkpoint.filename", "callbacks.checkpoint.monitor", "callbacks.last", "callbacks.figures",
@@ -322,12 +323,13 @@ SENSIBLE: dict[str, tuple[str, ...]] = {
         "data.cache", "callbacks.checkpoint.filename", "logger.csv.name", "logger.csv.version", "logger.csv.prefix",
         "trainer.model_registry",
     ),
-    "-1": ("data.gates.pearson", "trainer.devices", "trainer.num_sanity_val_steps", "trainer.max_steps",
-           "callbacks.*.save_top_k", "logger.csv.version", "logger.tensorboard.purge_step"),
+    "-1": ("data.gates.pearson", "data.source.gamma", "trainer.devices", "trainer.num_sanity_val_steps",
+           "trainer.max_steps", "callbacks.*.save_top_k", "logger.csv.version", "logger.tensorboard.purge_step"),
     "0": (
         "seed", "*.seed", "loss.beta", "loss.w?", "loss.beta_schedule.warmup_steps", "loss.*.start",
-        "loss.set_objective.*", "loss.restarts", "loss.decay", "data.tolerance", "data.gates.pearson",
-        "data.evaluation.references", "data.year_noise", "data.noise", "data.source.maps.beyond", "data.source.kappa",
+        "loss.set_objective.*", "loss.restarts", "loss.decay", "evaluation.steps", "data.tolerance",
+        "data.gates.pearson", "data.evaluation.references", "data.year_noise", "data.noise", "data.source.maps.beyond",
+        "data.source.kappa",
         "data.source.gamma", "data.source.smooth", "optimizer.weight_decay", "optimizer.eps", "scheduler.*",
         "generation.refine_steps", "generation.backfill", "generation.explore", "generation.unseen",
         "callbacks.*.every_n_*", "callbacks.checkpoint.save_top_k", "callbacks.collapse.*",
@@ -338,7 +340,8 @@ SENSIBLE: dict[str, tuple[str, ...]] = {
     ),
     "1.5": (
         "loss.beta", "loss.w?", "loss.beta_schedule.anneal", "loss.y_term.scale", "loss.y_term.saturation",
-        "loss.set_objective.weight", "loss.step_size", "data.tolerance", "data.gates.rmse", "data.separation",
+        "loss.set_objective.weight", "loss.step_size", "loss.decay", "data.tolerance", "data.gates.rmse",
+        "data.separation",
         "data.year_noise", "data.noise", "data.source.kappa", "data.source.gamma", "data.source.smooth",
         "data.source.length", "model.spread", "optimizer.lr", "optimizer.weight_decay", "optimizer.eps",
         "evaluation.temperature", "evaluation.step_size", "generation.temperature", "callbacks.collapse.least_kl",
@@ -348,7 +351,7 @@ SENSIBLE: dict[str, tuple[str, ...]] = {
     "true": (
         "compile", "test", "data._recursive_", "data.fresh", "data.source.trust_y", "recipe.*", "model.*_sees_y",
         "model.learned_prior", "optimizer._partial_", "optimizer.fused", "optimizer.foreach", "optimizer.amsgrad",
-        "optimizer.maximize", "optimizer.differentiable", "optimizer.decoupled_weight_decay",
+        "optimizer.maximize", "optimizer.differentiable", "optimizer.capturable", "optimizer.decoupled_weight_decay",
         "callbacks.*.auto_insert_metric_name", "callbacks.checkpoint.enable_version_counter", "callbacks.*.verbose",
         "callbacks.*.save_*", "trainer.enable_*", "trainer.fast_dev_run", "trainer.deterministic",
         "trainer.benchmark", "trainer.inference_mode", "trainer.use_distributed_sampler", "trainer.detect_anomaly",
@@ -391,7 +394,9 @@ def _shipped(words: tuple[str, ...]) -> Case:
     # of a target, the message may name what it is the target of, or what it makes
     group = name.removesuffix("._target_")
     things = (
-        (name, group, f"{group}._partial_", given) if group != name else (name, f"{where}: `{key}`", f"{key}={given}")
+        (name, group, f"{group}._partial_", given)
+        if group != name
+        else (name, f"{where}: `{key}`", f"{key}={given}", f"{key}={given.capitalize()}")
     )
     # of a file, its name
     things = (*things, f"{given}: no such")

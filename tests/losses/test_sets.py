@@ -213,7 +213,9 @@ def test_a_component_that_misses_the_gates_is_chosen_less_and_less(kind):
     if kind == "mixture":
         made = mixture((1,), 2, 1, width=8, blocks=1, head=ValuesHead([1]))
     else:
-        made = branches((1,), (1,), 1, [8], components=2, enumerated=1, head=ValuesHead([1]))
+        made = branches((1,), (1,), 1, [8], 8, components=2, enumerated=1, head=ValuesHead([1]))
+        torch.nn.init.zeros_(made.constants.weight)
+        torch.nn.init.zeros_(made.constants.bias)
     with torch.no_grad():
         made.solutions.weight.zero_()
         made.solutions.bias.copy_(torch.tensor([0.3, 0.4]))

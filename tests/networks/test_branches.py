@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from cvae.networks import ParametersHead, ValuesHead, branches
 from cvae.tasks import Lines
@@ -12,7 +13,7 @@ COMPONENTS = 6
 def network(request, generator):
     space = Lines(50, ["falling", "rising"], [0, 1])
     head = {"parameters": ParametersHead(space), "values": ValuesHead([2, 50])}[request.param]
-    network = branches((2, 50), (1, 50), 2, [8], components=COMPONENTS, enumerated=3, head=head)
+    network = branches((2, 50), (1, 50), 2, [8], 8, components=COMPONENTS, enumerated=3, head=head)
     with torch.no_grad():
         network.logits.weight.copy_(3 * torch.randn(network.logits.weight.shape, generator=generator))
     return network
@@ -26,8 +27,8 @@ def batch(generator):
 
 
 def points(count, z=0.7):
-    """Even numbers that choose the component, and the same z for all."""
-    u = torch.full((4, count, 3), z)
+    """Even numbers that choose the component, and the same second coordinate of z for all."""
+    u = torch.full((4, count, 2), z)
     u[..., 0] = (torch.arange(count) + 0.5) / count
     return u
 
@@ -36,8 +37,7 @@ def points(count, z=0.7):
 def of_all_components(network, y, z):
     """Solutions of each component ``(batch, components, 2, 50)`` for one z ``(latent_dim,)``."""
     features = network.y_scaler(y)
-    raw, log_prior = network.components_of(z.expand(len(y), 1, -1), features)
-    return network.head(raw[:, 0]), log_prior
+    return network.head(network.components_of(z.expand(len(y), 1, -1), features)[:, 0]), network.log_prior(features)
 
 
 @torch.no_grad()
@@ -57,53 +57,63 @@ def test_the_components_that_are_kept_are_the_nearest_of_one_sample_of_z(network
 
 
 @torch.no_grad()
-def test_even_points_hit_each_component_as_often_as_its_probability_says(network, batch):
+def test_each_component_reads_the_same_features_and_has_a_constant_of_its_own(network, batch, generator):
     _, y = batch
-    u = points(5_000)
-    x = network.draw(y, u)
-    solutions, log_prior = of_all_components(network, y, network.prior.icdf(u[0, :1, 1:], y))
-    distance, component = (x.unsqueeze(2) - solutions.unsqueeze(1)).abs().flatten(3).amax(-1).min(2)
-    assert distance.max() < 1e-5
+    z, features = torch.randn(4, 3, 2, generator=generator), network.y_scaler(y)
+    h, of_y = (part.numpy() for part in network.layers.features(z, features))
+    slopes, offsets = network.solutions.weight.numpy(), network.solutions.bias.numpy()
+    constants = of_y @ network.constants.weight.numpy().T + network.constants.bias.numpy()
+    raw, outputs = network.components_of(z, features).numpy(), network.head.outputs
+    for k in range(COMPONENTS):
+        rows = slice(k * outputs, (k + 1) * outputs)
+        np.testing.assert_allclose(
+            raw[:, :, k], h @ slopes[rows].T + offsets[rows] + constants[:, None, rows], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+@torch.no_grad()
+def test_the_first_number_chooses_a_component_and_a_place_along_it(network, batch, temperature):
+    _, y = batch
+    u = points(2_000, z=0.9)
+    x = network.draw(y, u, temperature)
     for n in range(4):
-        shares = component[n].bincount(minlength=COMPONENTS) / 5_000
-        torch.testing.assert_close(shares, log_prior[n].exp(), atol=4e-4, rtol=0)
-    torch.testing.assert_close(network.log_choice(y, u), log_prior.gather(1, component))
+        _, log_prior = of_all_components(network, y[n : n + 1], torch.zeros(2))
+        p = (log_prior[0].double() / temperature).softmax(0).numpy()
+        order = np.argsort(-p)
+        ends = np.cumsum(p[order])
+        rank = np.searchsorted(ends, u[n, :, 0].numpy())
+        place = (u[n, :, 0].numpy() - ends[rank] + p[order][rank]) / p[order][rank]
+        z = temperature * stats.norm.ppf(np.stack([place, np.full(2_000, 0.9)], axis=1))
+        raw = network.components_of(torch.tensor(z[None], dtype=torch.float32), network.y_scaler(y[n : n + 1]))
+        torch.testing.assert_close(x[n], network.head(raw[0, np.arange(2_000), order[rank]]), atol=1e-3, rtol=0)
+        np.testing.assert_allclose(np.bincount(order[rank], minlength=COMPONENTS) / 2_000, p, atol=1e-3)
+        if temperature == 1:
+            expected = log_prior[0, order[rank]]
+            torch.testing.assert_close(network.log_choice(y[n : n + 1], u[n : n + 1])[0], expected)
 
 
 @torch.no_grad()
-def test_the_temperature_spreads_both_parts_of_the_latent(network, batch):
+def test_draws_of_one_component_differ_by_each_coordinate_of_z(network, batch):
     _, y = batch
-    u = points(5_000, z=0.9)
-    for temperature in (0.5, 3.0):
-        x = network.draw(y, u, temperature)
-        z = torch.full((2,), temperature * torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.9)).item())
-        solutions, log_prior = of_all_components(network, y, z)
-        distance, component = (x.unsqueeze(2) - solutions.unsqueeze(1)).abs().flatten(3).amax(-1).min(2)
-        assert distance.max() < 1e-4
-        expected = (log_prior / temperature).softmax(1)
-        for n in range(4):
-            shares = component[n].bincount(minlength=COMPONENTS) / 5_000
-            torch.testing.assert_close(shares, expected[n], atol=4e-4, rtol=0)
-
-
-@torch.no_grad()
-def test_draws_of_one_component_differ_by_z(network, batch):
-    _, y = batch
-    u = torch.full((4, 20, 3), 0.5)
-    u[..., 1:] = torch.linspace(0.05, 0.95, 20)[:, None]
-    x = network.draw(y, u).flatten(2)
-    assert (x.diff(dim=1).abs().amax(-1) > 1e-4).all()
+    for coordinate in range(2):
+        network.logits.weight.zero_()
+        network.logits.bias.copy_(torch.tensor([0.0, *[-99.0] * (COMPONENTS - 1)]))
+        u = torch.full((4, 20, 2), 0.5)
+        u[..., coordinate] = torch.linspace(0.05, 0.95, 20)
+        x = network.draw(y, u).flatten(2)
+        assert (x.diff(dim=1).abs().amax(-1) > 1e-4).all()
 
 
 @torch.no_grad()
 def test_a_point_at_the_end_of_the_interval_is_a_draw(network, batch):
-    assert network.draw(batch[1], torch.ones(4, 1, 3)).isfinite().all()
+    assert network.draw(batch[1], torch.ones(4, 1, 2)).isfinite().all()
 
 
 @torch.no_grad()
 def test_separate_branches_are_information_though_z_is_none():
     """Each sample has a branch of its own, chosen from its x, while the posterior of z is the prior."""
-    network = branches((1,), (0,), 1, [8], components=5, enumerated=1, head=ValuesHead([1]))
+    network = branches((1,), (0,), 1, [8], 8, components=5, enumerated=1, head=ValuesHead([1]))
     network.encoder.out.weight.zero_()
     network.encoder.out.bias.zero_()
     network.solutions.weight.zero_()
@@ -122,4 +132,4 @@ def test_separate_branches_are_information_though_z_is_none():
 )
 def test_senseless_sizes_are_refused(latent_dim, components, enumerated, message):
     with pytest.raises(ValueError, match=message):
-        branches((2, 50), (1, 50), latent_dim, [8], components, enumerated, ValuesHead([2, 50]))
+        branches((2, 50), (1, 50), latent_dim, [8], 8, components, enumerated, ValuesHead([2, 50]))

@@ -242,6 +242,43 @@ def test_values_are_chosen_as_often_as_they_are_due_and_rare_ones_together():
     p = torch.full((1, 21), 0.02)
     p[0, 7] = 0.6
     for shift in torch.linspace(0.001, 0.099, 40):
-        k = choose(p.log(), (shift + torch.arange(10) / 10).unsqueeze(0))
+        k = choose(p.log(), (shift + torch.arange(10) / 10).unsqueeze(0)).k
         assert (k == 7).sum() == 6
         assert k.unique().numel() == 5
+
+
+def test_even_points_are_even_within_each_value_that_they_choose(generator):
+    log_prior = torch.randn(3, 7, generator=generator).log_softmax(-1)
+    u = (torch.arange(400) + torch.rand(3, 1, generator=generator)) / 400
+    for temperature in (1.0, 0.5):
+        k, within = choose(log_prior, u, temperature)
+        p = (log_prior / temperature).softmax(-1)
+        for n in range(3):
+            for value in k[n].unique():
+                places = within[n][k[n] == value]
+                torch.testing.assert_close(places.diff(), torch.full((len(places) - 1,), 1 / 400) / p[n, value])
+                assert places[0] <= 1 / 400 / p[n, value]
+                assert places[-1] >= 1 - 1 / 400 / p[n, value]
+
+
+def test_where_a_uniform_point_lies_within_its_value_is_uniform_and_tells_nothing_of_the_value(generator):
+    log_prior = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    k, within = choose(log_prior, torch.rand(1, 20_000, generator=generator))
+    for value in range(4):
+        assert stats.kstest(within[0][k[0] == value].numpy(), "uniform").pvalue > 0.01
+
+
+def test_point_beyond_the_sum_of_rounded_probabilities_is_at_the_end_of_the_last_value(generator):
+    rows = torch.randn(200, 64, generator=generator).mul(3).log_softmax(-1)
+    short = rows[rows.log_softmax(-1).sort(descending=True).values.exp().cumsum(1)[:, -1] < 1]
+    assert len(short) > 10
+    k, within = choose(short, torch.ones(len(short), 1))
+    assert (k[:, 0] == short.argmin(1)).all()
+    assert (within == 1).all()
+
+
+def test_half_precision_of_probabilities_loses_no_draw(generator):
+    p = torch.full((1, 64), 1 / 64)
+    k, within = choose(p.log().bfloat16(), (torch.arange(6_400) + 0.5).unsqueeze(0) / 6_400)
+    assert (k[0].bincount(minlength=64) - 100).abs().max() <= 1
+    assert ((within > 0) & (within < 1)).all()

@@ -135,7 +135,7 @@ def test_networks_take_solutions_and_conditions_of_any_shape(kind, x_shape, y_sh
     if kind == "mixture":
         network = mixture(y_shape, components=5, enumerated=2, width=8, blocks=1, head=head)
     elif kind == "branches":
-        network = branches(x_shape, y_shape, 2, [8], components=5, enumerated=2, head=head)
+        network = branches(x_shape, y_shape, 2, [8], 8, components=5, enumerated=2, head=head)
     else:
         network = build(kind, head=head, x_shape=x_shape, y_shape=y_shape)
     x = torch.rand(7, *x_shape, generator=generator)

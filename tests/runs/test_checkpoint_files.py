@@ -153,7 +153,7 @@ def test_a_best_checkpoint_that_is_lost_with_the_last_one_is_told(
     last.rename(last.with_name("step.ckpt"))
     last.with_name("best.ckpt").write_bytes(b"damaged")
     assert goes_on(last, expected) == "step.ckpt"
-    assert "best.ckpt: is damaged or gone, and with it the best epoch up to now." in caplog.text
+    assert "best.ckpt: is gone or set aside, and the best epoch up to now is lost with it." in caplog.text
 
 
 def test_temporary_files_are_no_checkpoints(interrupted: Path, last: Path, expected: Expected, caplog: Any) -> None:
@@ -315,14 +315,49 @@ def test_a_checkpoint_that_names_files_elsewhere_is_set_aside(
     assert "/../../victim' as one to keep, which lies outside. It is set aside" in caplog.text
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def with_another_score(source: Path, path: Path) -> None:
+    content = torch.load(source, weights_only=True)
+    kept(content)["best_model_score"] += 1
+    torch.save(content, path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut])
 def test_a_best_checkpoint_that_is_lost_is_told_at_the_start(
     last: Path, expected: Expected, damage: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(last.with_name("best.ckpt"))
     assert goes_on(last, expected) == "last.ckpt"
-    assert "best.ckpt: is damaged or gone, and with it the best epoch up to now." in caplog.text
+    assert "best.ckpt: is gone or set aside, and the best epoch up to now is lost with it." in caplog.text
     assert not last.with_name("best.ckpt").exists()
+
+
+def test_a_best_checkpoint_of_another_epoch_is_set_aside_whole_and_what_lies_there_stays(
+    interrupted: Path, last: Path, expected: Expected, caplog: pytest.LogCaptureFixture
+) -> None:
+    best, aside = last.with_name("best.ckpt"), last.parents[1] / "best.ckpt.aside"
+    with_another_score(interrupted / "first", best)
+    content = best.read_bytes()
+    aside.write_bytes(b"of an earlier time")
+    assert goes_on(last, expected) == "last.ckpt"
+    assert f"is of another epoch than the last one says. It is set aside as {aside}-2." in caplog.text
+    assert aside.read_bytes() == b"of an earlier time"
+    assert aside.with_name(f"{aside.name}-2").read_bytes() == content
+
+
+@pytest.mark.parametrize("older", ["first", "checkpoints/last.ckpt"])
+def test_a_best_checkpoint_that_was_written_after_the_last_one_stays(
+    interrupted: Path, last: Path, expected: Expected, older: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process was killed between the two; that epoch comes again."""
+    with_another_score(last, last.with_name("best.ckpt"))
+    shutil.copy(interrupted / older, last)
+    assert goes_on(last, expected) == "last.ckpt"
+    assert last.with_name("best.ckpt").exists()
+    assert "best.ckpt" not in caplog.text
 
 
 @pytest.mark.parametrize(

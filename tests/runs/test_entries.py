@@ -113,6 +113,8 @@ A_MAPPING = "it must be a mapping, as conf/train.yaml has it."
         ("data.batch_size=100 +trainer.limit_train_batches=1e-9",
          "trainer.limit_train_batches is 1e-09, less than one of 1000 batches; give a larger share, or a whole number"),
         ("+trainer.val_check_interval=0", "trainer.val_check_interval is 0; it must be above 0."),
+        ("+trainer.val_check_interval={}", "trainer.val_check_interval is {}, no time between validations; give more."),
+        ("+trainer.max_time={minutes:-1}", "trainer.max_time is {'minutes': -1}, which trains nothing; give more."),
         ("trainer.max_epochs=0", "trainer.max_epochs is 0, which trains nothing; give more."),
         ("trainer.max_epochs=false", "trainer.max_epochs is False; it must be a whole number or null."),
         ("+trainer.max_time={seconds:0}", "trainer.max_time is {'seconds': 0}, which trains nothing; give more."),

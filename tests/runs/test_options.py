@@ -31,6 +31,16 @@ class Head:
 
 
 class Source(Protocol):
+    @property
+    def size(self) -> int: ...
+
+    def load(self) -> None: ...
+
+
+class Loader:
+    def __init__(self) -> None:
+        self.size = 3
+
     def load(self) -> None: ...
 
 
@@ -73,6 +83,9 @@ class Gated:
 
 
 def network(latent_dim: int, hidden: Sequence[int], head: Head | None = None, sees_y: bool = True) -> None: ...
+
+
+def loaded(source: Source) -> None: ...
 
 
 def unchecked(unknown: Unknown, width: int = 1) -> None: ...
@@ -188,7 +201,7 @@ def test_wrong_option_of_a_profiler_is_named(shipped: Shipped) -> None:
         ("names", ["abc", [1]], "a list of texts"),
         ("nested", [[1], [["a"]]], "a list of texts or lists of whole numbers"),
         ("choices", [["c"], "a"], "a list of values out of a, b"),
-        ("counts", [{"a": 1.5}, [1]], "a mapping of names to whole numbers or null"),
+        ("counts", [[1]], "a mapping of names to whole numbers or null"),
         ("mapping", [1, "a"], "a mapping or null"),
         ("tensor", ["a", None], "a number"),
         ("source", [1, "a"], "a list of texts"),
@@ -228,6 +241,16 @@ def test_values_of_plain_data_are_taken_for_what_they_stand_for(entries: dict[st
 
 def test_plain_data_for_an_arbitrary_class_are_left_to_the_constructor() -> None:
     check_options(target(typed, head="cpu"))
+
+
+def test_wrong_member_of_a_mapping_is_named() -> None:
+    assert refusal(target(typed, counts={"a": 1, "b": 1.5})) == "model.counts.b is 1.5; it must be a whole number."
+
+
+def test_class_without_the_methods_of_a_protocol_is_refused() -> None:
+    message = refusal(target(loaded, source={"_target_": "builtins.dict"}))
+    assert message == "model.source._target_ is builtins.dict, which makes no Source."
+    check_options(target(loaded, source=target(Loader)))
 
 
 @pytest.mark.parametrize("hidden", [[0, "a"], None])

@@ -162,7 +162,7 @@ def test_a_training_that_was_cut_short_is_taken_for_no_other(shipped, tmp_path, 
     assert trained(shipped(*QUICK), folder) == ("3", 3.0)
 
 
-CONTINUUM = ("recipe.separate=false", "recipe.y_term=true")
+CONTINUUM = ("recipe.separate=false", "recipe.y_term=true", "loss.set_objective.weight=0")
 SEPARATE = ("recipe.separate=true", "recipe.y_term=false")
 
 
@@ -180,3 +180,11 @@ SEPARATE = ("recipe.separate=true", "recipe.y_term=false")
 def test_evaluations_of_f_in_training_are_counted(shipped, overrides, simulations, per_pair):
     cfg = shipped(*overrides, "trainer.max_epochs=3", "data.evaluation.references=0")
     assert training_evaluations(cfg) == simulations + 64 * per_pair
+
+
+@pytest.mark.parametrize(("y_start", "of_y_term"), [("0", 96 + 3 * 10), ("0.75", 1.5 * 10)])
+def test_draws_that_are_trained_together_evaluate_f_as_well(shipped, y_start, of_y_term):
+    """Three of six steps with ten sets of four, whose pairs alone have a y-term then."""
+    sets = [f"loss.set_objective.{entry}" for entry in ("weight=1", "start=0.5", "draws=[4,4]", "size=40")]
+    words = [*CONTINUUM[:2], *sets, f"loss.y_term.start={y_start}", "trainer.max_epochs=3", "data.batch_size=32"]
+    assert training_evaluations(shipped(*words, "data.evaluation.references=0")) == 64 + 3 * 40 + of_y_term
