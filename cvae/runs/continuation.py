@@ -74,6 +74,7 @@ class Continuation(Callback):
         folder = Path(str(trainer.ckpt_path)).resolve().parent
         own = {Path(str(getattr(callback, "dirpath", None))).resolve() for callback in trainer.checkpoint_callbacks}
         if trainer.state.fn == "fit" and folder not in own:
+            log.info("going on from %s, after epoch %d.", trainer.ckpt_path, int(checkpoint["epoch"]) + 1)
             checkpoint["callbacks"] = {}
             return
         states = checkpoint["callbacks"]

@@ -180,7 +180,7 @@ def explain(column: str, y_term: bool, alignment: float, accepted: float | None 
     solutions = "are separate points" if column == "separate" else "form a continuum"
     if accepted is not None:
         epochs = "more epochs" if accepted < THIN else "few epochs"
-        solutions += f" that {100 * accepted:.2g} % of the prior is in, which takes {epochs}"
+        solutions += f" ({100 * accepted:.2g} % of the prior passes the gates of one y, so it takes {epochs})"
     gradient = "from afar: the y-term acts everywhere" if y_term else "from nearby only: the y-term comes late"
     return (
         f"the solutions of one y {solutions}: recipe {column}; the gradient of the misfit leads to them {gradient} "

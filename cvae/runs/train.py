@@ -131,7 +131,8 @@ def _train(
         log_settings(logger, decisive(settings))
         if isinstance(logger, Board):
             logger.log_run(settings, overrides or [])
-    log.info("training on %d pairs, up to epoch %s.", len(data.splits.train.x), cfg.trainer.get("max_epochs"))
+    pairs = [len(split.x) for split in data.splits]
+    log.info("training on %d pairs (validation %d, test %d), up to epoch %s.", *pairs, cfg.trainer.get("max_epochs"))
     checkpoint = start.checkpoint or cfg.get("ckpt_path")
     fit_s, kept, measures = _fit(trainer, model, data, checkpoint, continuation, test=cfg.test)
     if trainer.is_global_zero:

@@ -127,10 +127,14 @@ def going_on(begun: Path, *words: str) -> list[str]:
     return [*PLAIN, f"ckpt_path={begun}/checkpoints/last.ckpt", *words]
 
 
-def test_going_on_ends_where_one_long_training_does(shipped: Shipped, begun: Path, tmp_path: Path) -> None:
+def test_going_on_ends_where_one_long_training_does(
+    shipped: Shipped, begun: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
     longer = ("scheduler=none", "trainer.max_epochs=4")
-    run(shipped(*going_on(begun, *longer), small=SMALLER), tmp_path / "longer")
+    with caplog.at_level("INFO", "cvae"):
+        run(shipped(*going_on(begun, *longer), small=SMALLER), tmp_path / "longer")
+    assert f"going on from {begun}/checkpoints/last.ckpt, after epoch 2." in caplog.text
     run(shipped(*PLAIN, *longer, small=SMALLER), tmp_path / "whole")
     first, second = checkpoint(tmp_path / "longer"), checkpoint(tmp_path / "whole")
     assert (first["epoch"], first["global_step"]) == (second["epoch"], second["global_step"]) == (3, 8)

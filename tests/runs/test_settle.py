@@ -105,8 +105,8 @@ def test_vectors(
     [
         (("separate", False, 0.01), ["separate points", "recipe separate", "from nearby only", "0.01", "comes late"]),
         (("continuum", True, 0.6), ["continuum", "recipe continuum", "from afar", "0.60", "acts everywhere"]),
-        (("continuum", True, 0.6, 0.08), ["that 8 % of the prior is in, which takes few epochs"]),
-        (("continuum_thin", True, 0.6, 0.021), ["that 2.1 % of the prior is in, which takes more epochs"]),
+        (("continuum", True, 0.6, 0.08), ["8 % of the prior passes the gates of one y, so it takes few epochs"]),
+        (("continuum_thin", True, 0.6, 0.021), ["2.1 % of the prior passes the gates of one y, so it takes more epochs"]),
     ],
 )
 def test_a_decision_is_explained_in_one_line(decision: tuple[Any, ...], words: list[str]) -> None:
