@@ -8,12 +8,12 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from cvae.archives import cached, save
 from cvae.inversion.cover import spread_out
 from cvae.inversion.reference import ReferenceSet, cache_path, polished, told
-from cvae.metrics import CoverageRatio, ModeRecall, best_cover, coverage_limit
+from cvae.metrics import CoverageRatio, ModeRecall, ReferenceDistance, best_cover, coverage_limit
 from cvae.tasks import Problem
 
 
@@ -72,8 +72,8 @@ def _limit(problem: Problem, chosen: Tensor, y: Tensor | None, draws: int) -> Te
 def reference_measures(
     problem: Problem, references: Sequence[ReferenceSet], draws: int, folder: str | Path | None = None
 ) -> MetricCollection:
-    """``coverage_ratio`` where solutions form a continuum; ``mode_recall``, averaged over conditions, and
-    ``mode_recall_pooled`` where they are separate; empty without reference sets.
+    """``coverage_ratio`` and ``reference_distance`` where solutions form a continuum; ``mode_recall``, averaged over
+    conditions, and ``mode_recall_pooled`` where they are separate; empty without reference sets.
 
     Args:
         problem: gives the space.
@@ -84,19 +84,18 @@ def reference_measures(
     space = problem.space
     if not references:
         return MetricCollection({})
-    if not all(reference.finite for reference in references):
-        limits = coverage_limits(problem, references, draws, folder)
-        return MetricCollection({"coverage_ratio": CoverageRatio(space.coordinates, limits)})
 
     def parameters(x: Tensor) -> Tensor:
         return space.scaled(space.encode(x))
 
     sets = [space.scaled(reference.theta) for reference in references]
-    return MetricCollection(
-        {
-            "mode_recall": ModeRecall(parameters, sets),
-            "mode_recall_pooled": ModeRecall(parameters, sets, pooled=True),
-        },
-        # their updates differ
-        compute_groups=False,
-    )
+    found: dict[str, Metric | MetricCollection]
+    if all(reference.finite for reference in references):
+        pooled = ModeRecall(parameters, sets, pooled=True)
+        found = {"mode_recall": ModeRecall(parameters, sets), "mode_recall_pooled": pooled}
+    else:
+        limits = coverage_limits(problem, references, draws, folder)
+        ratio = CoverageRatio(space.coordinates, limits)
+        found = {"coverage_ratio": ratio, "reference_distance": ReferenceDistance(parameters, sets)}
+    # their updates differ
+    return MetricCollection(found, compute_groups=False)

@@ -4,7 +4,7 @@ from cvae.losses.contrastive_divergence import ContrastiveDivergence
 from cvae.losses.likelihoods import Likelihood, absolute, bernoulli, gaussian, huber, squared
 from cvae.losses.objective import BetaSchedule, Objective, YTerm
 from cvae.losses.schedules import Progress, Schedule, constant, cosine, geometric, linear_warmup, one_cycle
-from cvae.losses.sets import SetObjective, Sets, choice_term, leave_one_out, smooth_coverage, violations
+from cvae.losses.sets import SetObjective, Sets, brought_nearer, choice_term, leave_one_out, smooth_coverage, violations
 
 __all__ = [
     "BetaSchedule",
@@ -18,6 +18,7 @@ __all__ = [
     "YTerm",
     "absolute",
     "bernoulli",
+    "brought_nearer",
     "choice_term",
     "constant",
     "cosine",

@@ -63,6 +63,19 @@ def leave_one_out(u: Tensor, width: float) -> Tensor:
     return torch.zeros_like(lost).scatter(1, order, lost).mean(-1)
 
 
+def brought_nearer(u: Tensor, target: Tensor) -> Tensor:
+    """How much farther from ``target`` the nearest draw would be without each of the draws, ``(batch, draws)``: 0 for
+    all but the nearest. Distances are roots of the mean square over the coordinates, at most 1.
+
+    Args:
+        u: coordinates of at least two draws as shares of their ranges, ``(batch, draws, coordinates)``.
+        target: the same of one solution, ``(batch, coordinates)``.
+    """
+    distances = (u - target.unsqueeze(1)).square().mean(-1).sqrt().clamp_max(1)
+    two, which = distances.topk(2, dim=1, largest=False)
+    return torch.zeros_like(distances).scatter(1, which[:, :1], two.diff(dim=1))
+
+
 def choice_term(lost: Tensor, violation: Tensor, log_choice: Tensor) -> Tensor:
     """A term of value 0 that gives discrete choices a gradient, ``(conditions,)``; each argument ``(conditions,
     draws)``.
@@ -75,7 +88,7 @@ def choice_term(lost: Tensor, violation: Tensor, log_choice: Tensor) -> Tensor:
     Sobol set vary less.
 
     Args:
-        lost: draws times :func:`leave_one_out`.
+        lost: the number of draws times what the set would lose without each.
         violation: of each draw, weighted.
         log_choice: ``log p(k|y)`` of the choice of each draw.
     """
@@ -107,6 +120,11 @@ class SetObjective:
     gradient flows through ``f``. The width falls to little more than that of a bin, which spreads the draws first and
     then makes them fill the bins, and the weight of the gates rises, a penalty method (Nocedal & Wright 2006, chapter
     17). Choices among components, through which no gradient flows, learn by :func:`choice_term`.
+    Coverage looks at one coordinate at a time, so it does not ask for every branch of solutions. The choices therefore
+    lower ``distance_weight * distance`` as well, where the distance is that of the solution that a condition was made
+    of to the nearest draw, valid or not: the criterion of implicit maximum likelihood estimation (Li & Malik 2018),
+    here for the choices alone. That solution lies on a branch as often as the branch has a share of the solutions, so
+    one without draws costs that often.
     The CVAE's own loss is kept beside it, on the same conditions, so that the latent stays what the encoder finds.
 
     Args:
@@ -118,6 +136,7 @@ class SetObjective:
         margin: share of a gate from which on a violation counts.
         width: width of a bin at the start and at the end, as a share of the range of a coordinate.
         gate_weight: weight of the violations at the start and at the end.
+        distance_weight: weight of the distance, for choices.
 
     Raises:
         UserError: for a value that makes no sense.
@@ -132,10 +151,12 @@ class SetObjective:
         margin: float = 0.97,
         width: Sequence[float] = (0.1, 0.03),
         gate_weight: Sequence[float] = (1.0, 10.0),
+        distance_weight: float = 0.0,
     ) -> None:
         name = "loss.set_objective"
-        if not 0 <= weight < math.inf:
-            raise UserError(f"{name}.weight is {weight}; it must be a number of at least 0.")
+        for entry, value in {"weight": weight, "distance_weight": distance_weight}.items():
+            if not 0 <= value < math.inf:
+                raise UserError(f"{name}.{entry} is {value}; it must be a number of at least 0.")
         if not 0 <= start < 1:
             raise UserError(f"{name}.start is {start}; it is a share of training, at least 0 and below 1.")
         if not (len(draws) == 2 and 2 <= draws[0] <= draws[1]):
@@ -146,10 +167,11 @@ class SetObjective:
             raise UserError(f"{name}.size is {size}; it must be at least the {draws[1]} draws of the largest set.")
         if not 0 < margin <= 1:
             raise UserError(f"{name}.margin is {margin}; it is a share of a gate, above 0 and at most 1.")
-        for entry, value in {"width": width, "gate_weight": gate_weight}.items():
-            if not (len(value) == 2 and all(0 < one < math.inf for one in value)):
-                raise UserError(f"{name}.{entry} is {list(value)}; it must be two positive numbers, [start, end].")
+        for entry, ends in {"width": width, "gate_weight": gate_weight}.items():
+            if not (len(ends) == 2 and all(0 < one < math.inf for one in ends)):
+                raise UserError(f"{name}.{entry} is {list(ends)}; it must be two positive numbers, [start, end].")
         self.weight, self.start, self.size, self.margin = weight, start, size, margin
+        self.distance_weight = distance_weight
         self.draws, self.width, self.gate_weight = tuple(draws), tuple(width), tuple(gate_weight)
 
     def active(self, progress: Progress) -> bool:
@@ -163,32 +185,43 @@ class SetObjective:
         return round(geometric(share, fewest, most))
 
     def __call__(
-        self, problem: Problem, network: LatentNetwork, y: Tensor, progress: Progress, generator: torch.Generator
+        self,
+        problem: Problem,
+        network: LatentNetwork,
+        x: Tensor,
+        y: Tensor,
+        progress: Progress,
+        generator: torch.Generator,
     ) -> Sets:
         """What sets of draws for the first of the conditions cost.
 
         Args:
             problem: space, forward operator and gates.
             network: makes the draws.
+            x: a solution of each of the conditions, ``(batch, *x_shape)``.
             y: conditions ``(batch, *y_shape)``, of which as many are used as ``size`` allows.
             progress: where training is.
             generator: source of the number of draws, of the shifts of their points and of the coordinates.
         """
         draws = self.draws_at(generator)
-        y = y[: max(self.size // draws, 1)]
+        count = max(self.size // draws, 1)
+        x, y = x[:count], y[:count]
         done = (progress.share - self.start) / (1 - self.start)
         points = sobol_points(len(y), draws, network.noise_dim, generator).to(y)
-        x = network.draw(y, points)
-        u = problem.space.coordinates(x)
+        drawn = network.draw(y, points)
+        u = problem.space.coordinates(drawn)
+        some: Tensor | slice = slice(None)
         if u.shape[-1] > COORDINATES:
-            u = u[..., torch.randperm(u.shape[-1], generator=generator, device=generator.device)[:COORDINATES]]
+            some = torch.randperm(u.shape[-1], generator=generator, device=generator.device)[:COORDINATES]
+            u = u[..., some]
         width, gate_weight = geometric(done / NARROWED, *self.width), geometric(done, *self.gate_weight)
         gain = smooth_coverage(u, width)
-        each = violations(problem.gate_ratios(x, y.unsqueeze(1)), self.margin)
+        each = violations(problem.gate_ratios(drawn, y.unsqueeze(1)), self.margin)
         violation = each.mean(1)
         cost = gate_weight * violation - gain
         log_choice = network.log_choice(y, points)
         if log_choice is not None:
-            lost, missed = draws * leave_one_out(u, width), gate_weight * each.clamp_max(FARTHEST)
-            cost = cost + choice_term(lost, missed, log_choice)
+            nearer = brought_nearer(u, problem.space.coordinates(x)[..., some])
+            lost = leave_one_out(u, width) + self.distance_weight * nearer
+            cost = cost + choice_term(draws * lost, gate_weight * each.clamp_max(FARTHEST), log_choice)
         return Sets(cost, gain, violation)

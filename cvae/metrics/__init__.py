@@ -23,7 +23,14 @@ from cvae.metrics.draws import (
 )
 from cvae.metrics.mixtures import Outside, WeightError, outside, weight_error
 from cvae.metrics.records import Check, Drawn
-from cvae.metrics.references import CoverageRatio, ModeRecall, coverage_limit, coverage_ratio, mode_hits
+from cvae.metrics.references import (
+    CoverageRatio,
+    ModeRecall,
+    ReferenceDistance,
+    coverage_limit,
+    coverage_ratio,
+    mode_hits,
+)
 
 __all__ = [
     "RMSE",
@@ -37,6 +44,7 @@ __all__ = [
     "ModeRecall",
     "Outside",
     "Pearson",
+    "ReferenceDistance",
     "RelativeRMSE",
     "SampleDistances",
     "Score",

@@ -13,6 +13,9 @@ from cvae.metrics.choice import best_cover
 from cvae.metrics.draws import Coordinates, coverage
 from cvae.metrics.records import Check, Drawn
 
+#: reference solutions of a condition that draws are compared with, at most
+COMPARED = 2000
+
 
 def coverage_limit(u: Tensor, draws: int) -> Tensor:
     """Coverage that the best known choice of ``draws`` reference solutions reaches, a number; 0 without any.
@@ -56,6 +59,41 @@ class CoverageRatio(RunningMean):
         ratio = coverage_ratio(coverage(self.coordinates(x), valid), self.limits[drawn.which[known]])
         self.total += ratio.nansum().to(self.total.dtype)
         self.count += (~ratio.isnan()).sum()
+
+
+class ReferenceDistance(RunningMean):
+    """Mean distance of a reference solution to the nearest valid draw, over the conditions that have such solutions.
+
+    The inverted generational distance (Coello Coello & Reyes Sierra 2004) in the space of parameters (IGDX, Zhou, Zhang
+    & Jin 2009), as a mean. A distance is the root of the mean square over the parameters, as shares of their ranges; 1,
+    which none exceeds, where no draw is valid. Coverage looks at one coordinate at a time; this sees a branch that is
+    left out. More draws make it smaller, so compare equal numbers of them.
+
+    Args:
+        parameters: from solutions ``(..., *x_shape)`` to parameters as shares of their ranges.
+        references: parameters of reference solutions ``(count, parameters)``, as shares of their ranges, for each of
+            the first conditions; later ones are passed over. At most :data:`COMPARED` are taken, evenly.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, parameters: Coordinates, references: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.parameters_of = parameters
+        self.references = [one[:: max(-(-len(one) // COMPARED), 1)] for one in references]
+
+    def update(self, drawn: Drawn) -> None:
+        """Add draws of any conditions."""
+        theta, valid = self.parameters_of(drawn.x), cast(Check, drawn.check).valid
+        for row, index in enumerate(drawn.which.tolist()):
+            if index >= len(self.references) or len(self.references[index]) == 0:
+                continue
+            # by a matrix product, as is usual for many, the distance of a solution to itself is not 0
+            exact = "donot_use_mm_for_euclid_dist"
+            distances = torch.cdist(self.references[index].to(theta), theta[row, valid[row]], compute_mode=exact)
+            unit = theta.shape[-1] ** 0.5
+            self.total += (distances.amin(1) / unit).mean().to(self.total.dtype) if valid[row].any() else 1.0
+            self.count += 1
 
 
 def mode_hits(found: Tensor, valid: Tensor, reference: Tensor) -> int:

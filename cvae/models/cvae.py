@@ -141,7 +141,7 @@ class CVAE(Generative):
         objective = self.objective.set_objective
         if self._sets is None:
             raise ValueError("sets of draws are trained by a trainer only, which starts their random numbers.")
-        sets = objective(self.problem, self.network, batch.y, progress, self._sets)
+        sets = objective(self.problem, self.network, batch.x, batch.y, progress, self._sets)
         count = len(sets.cost)
         first = Batch(batch.x[:count], batch.y[:count])
         terms = self._terms(self.network.reconstruct(*first), first, progress)

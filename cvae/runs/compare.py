@@ -33,7 +33,7 @@ INTERRUPTED = "interrupted"
 PROBLEM = r"^data\.(forward|gates|range|bounds|directions|points|prior)(\.|$)"
 #: measures shown where runs have them
 USUAL = ("val/score", "val/valid", "val/coverage_ratio", "val/mode_recall", "test/score", "test/rmse")
-LOWER_IS_BETTER = ("loss", "x_term", "y_term", "kl", "rmse", "relative_rmse")
+LOWER_IS_BETTER = ("loss", "x_term", "y_term", "kl", "set_violation", "rmse", "relative_rmse", "reference_distance")
 #: shown for a setting that a run does not override and that its config does not name, as ``model`` of ``model=deep``
 DEFAULT = "(default)"
 ABOUT = ["problem", "group", "seed", "status", "duration_s", "error", "optimized_metric", "optimized_mode"]

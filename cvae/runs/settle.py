@@ -180,7 +180,8 @@ def explain(column: str, y_term: bool, alignment: float, accepted: float | None 
     solutions = "are separate points" if column == "separate" else "form a continuum"
     if accepted is not None:
         epochs = "more epochs" if accepted < THIN else "few epochs"
-        solutions += f" ({100 * accepted:.2g} % of the prior passes the gates of one y, so it takes {epochs})"
+        share = f"{100 * accepted:.2g} % of the prior passes the gates of a y"
+        solutions += f" (on average {share}, so training takes {epochs})"
     gradient = "from afar: the y-term acts everywhere" if y_term else "from nearby only: the y-term comes late"
     return (
         f"the solutions of one y {solutions}: recipe {column}; the gradient of the misfit leads to them {gradient} "
@@ -259,7 +260,8 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
         headline = "val/valid" if cfg.recipe.separate else headline
         if (plain(cfg.data).get("evaluation") or {}).get("references", 0):
             finite = has_isolated_solutions(task)
-            known |= {"val/mode_recall", "val/mode_recall_pooled"} if finite else {"val/coverage_ratio"}
+            against = ("mode_recall", "mode_recall_pooled") if finite else ("coverage_ratio", "reference_distance")
+            known |= {f"val/{name}" for name in against}
             headline = "val/mode_recall" if finite else headline
     if cfg.optimized_metric == AUTO:
         cfg.optimized_metric = headline
@@ -269,7 +271,7 @@ def _fill_optimized(cfg: DictConfig, task: Task) -> None:
             raise UserError(f"{name} is {measure!r}, which is not measured; choose one of {', '.join(sorted(known))}.")
     if cfg.optimized_mode == AUTO:
         name = str(cfg.optimized_metric).split("/")[-1]
-        lower = name in (*kind.terms, "set_violation", *data.lower_is_better)
+        lower = name in (*kind.terms, "set_violation", "reference_distance", *data.lower_is_better)
         lower = lower or (name in measures and measures[name].higher_is_better is False)
         cfg.optimized_mode = "min" if lower else "max"
 

@@ -40,7 +40,14 @@ from cvae.tasks import Problem
 Row = dict[str, Any]
 
 MEASURES = ("valid", "rmse", "pearson", "coverage", "envelope", "score")
-AGAINST_REFERENCES = ("coverage_limit", "coverage_ratio", "mode_recall", "mode_recall_pooled", "complete")
+AGAINST_REFERENCES = (
+    "coverage_limit",
+    "coverage_ratio",
+    "reference_distance",
+    "mode_recall",
+    "mode_recall_pooled",
+    "complete",
+)
 
 
 @contextmanager
@@ -148,9 +155,9 @@ def assess(
         known: further cells of every row, such as the seconds of the training.
 
     Returns:
-        One row for each plan: the measures (``coverage_limit`` and ``coverage_ratio`` on a continuum; ``mode_recall``,
-        ``mode_recall_pooled`` and ``complete`` where solutions are separate), seconds of the generation, and
-        evaluations of the network and of f for one condition.
+        One row for each plan: the measures (``coverage_limit``, ``coverage_ratio`` and ``reference_distance`` on a
+        continuum; ``mode_recall``, ``mode_recall_pooled`` and ``complete`` where solutions are separate), seconds of
+        the generation, and evaluations of the network and of f for one condition.
     """
     separate = all(reference.finite for reference in references)
     # a limit takes long, and is the same for all plans of as many draws

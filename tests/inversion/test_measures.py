@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from cvae.inversion import Budget, ReferenceSet, coverage_limits, polished, reference_measures, reference_sets
@@ -39,7 +41,9 @@ def test_draws_of_the_references_themselves_reach_the_limit(problem: MakeProblem
         u = one.space.coordinates(one.space.decode(theta))[None]
         chosen = best_cover(u, torch.ones(1, 40, dtype=torch.bool), 5)[0]
         measures.update(drawn(one, [index], theta[None, chosen], theta[:1]))
-    assert measures.compute() == {"coverage_ratio": pytest.approx(1.0)}
+    found = measures.compute()
+    assert found["coverage_ratio"] == pytest.approx(1.0)
+    assert 0 < found["reference_distance"] < 0.5
     measures.reset()
     measures.update(drawn(one, [0], references[0].theta[None, :1].repeat(1, 5, 1), references[0].theta[:1]))
     assert 0 < measures.compute()["coverage_ratio"] < 1
@@ -103,7 +107,19 @@ def test_one_continuum_among_the_conditions_makes_all_a_matter_of_coverage(
 ) -> None:
     one = problem()
     references = [ReferenceSet(one.space.sample(5, generator), finite) for finite in (True, False)]
-    assert set(reference_measures(one, references, 4)) == {"coverage_ratio"}
+    assert set(reference_measures(one, references, 4)) == {"coverage_ratio", "reference_distance"}
+
+
+def test_the_distance_of_references_is_in_units_of_the_ranges(
+    vector_problem: MakeProblem, generator: torch.Generator
+) -> None:
+    problem = vector_problem("x0 * 0 + x1 * 0", bounds=[[-1, 1], [0, 1000]])
+    reference, draws = problem.space.sample(50, generator), problem.space.sample(4, generator)
+    measures = reference_measures(problem, [ReferenceSet(reference, False)], 4)
+    measures.update(drawn(problem, [0], draws[None], draws[:1]))
+    ranges = np.array([2, 1000])
+    distances, _ = KDTree(draws.numpy() / ranges).query(reference.numpy() / ranges)
+    assert measures.compute()["reference_distance"] == pytest.approx(distances.mean() / 2**0.5, rel=1e-5)
 
 
 def test_without_references_there_is_nothing_to_measure(problem: MakeProblem, generator: torch.Generator) -> None:

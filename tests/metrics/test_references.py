@@ -6,18 +6,21 @@ from math import nan
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from cvae.metrics import (
     Check,
     CoverageRatio,
     Drawn,
     ModeRecall,
+    ReferenceDistance,
     best_cover,
     coverage,
     coverage_limit,
     coverage_ratio,
     mode_hits,
 )
+from cvae.metrics.references import COMPARED
 
 
 def covered(u, chosen):
@@ -181,3 +184,34 @@ def test_recall_over_batches_is_that_over_all_conditions(pooled, generator):
     sizes = [len(reference) for reference in references]
     expected = sum(hits) / sum(sizes) if pooled else np.mean(np.array(hits) / sizes)
     assert metric.compute().item() == pytest.approx(expected)
+
+
+def test_the_distance_of_references_is_that_of_the_nearest_valid_draw():
+    generator = np.random.default_rng(0)
+    references = [torch.from_numpy(generator.random((count, 3))).float() for count in (7, 4, 0)]
+    x = torch.from_numpy(generator.random((4, 5, 3))).float()
+    valid = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    measure = ReferenceDistance(lambda x: x, references)
+    # no draw of the second is valid; the third has no references, and the fourth is not one of the first conditions
+    measure.update(drawn([0, 1, 2, 3], x, valid))
+    distances, _ = KDTree(x[0, valid[0]].numpy()).query(references[0].numpy())
+    assert measure.compute().item() == pytest.approx((distances.mean() / 3**0.5 + 1) / 2)
+
+
+def test_of_many_references_some_are_compared_evenly():
+    reference = torch.linspace(0, 1, 100_001).unsqueeze(1)
+    measure = ReferenceDistance(lambda x: x, [reference])
+    measure.update(drawn([0], torch.tensor([[[0.5]]])))
+    assert len(measure.references[0]) <= COMPARED
+    assert measure.compute().item() == pytest.approx(0.25, abs=1e-3)
+
+
+def test_a_branch_that_is_left_out_shows_in_the_distance_and_not_in_the_coverage():
+    share = torch.linspace(0.01, 0.99, 50)
+    rising, falling = torch.stack([share, share], 1), torch.stack([share, 1 - share], 1)
+    both = torch.cat([rising[::2], falling[::2]])
+    one, two = (ReferenceDistance(lambda x: x, [torch.cat([rising, falling])]) for _ in range(2))
+    one.update(drawn([0], rising[None]))
+    two.update(drawn([0], both[None]))
+    assert coverage(rising[None], torch.ones(1, 50, dtype=torch.bool)).item() == 1
+    assert two.compute() < one.compute() / 5

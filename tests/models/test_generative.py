@@ -66,9 +66,8 @@ def test_a_model_that_gives_loss_and_draw_alone_is_trained_measured_and_kept(vec
     found = measures(run)
     assert found["val/loss"] < before - 0.5
     assert Regressor.measured() == {"train/loss", "train/distance", "val/loss", "val/distance", "train/lr"}
-    expected = {
-        f"val/{name}" for name in ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "coverage_ratio")
-    }
+    names = ("score", "coverage", "envelope", "valid", "rmse", "relative_rmse", "coverage_ratio", "reference_distance")
+    expected = {f"val/{name}" for name in names}
     assert Regressor.measured() | expected <= set(found)
     assert 0 < found["val/valid"] < 1
     run.test(model, datamodule=vectors, verbose=False)

@@ -105,8 +105,14 @@ def test_vectors(
     [
         (("separate", False, 0.01), ["separate points", "recipe separate", "from nearby only", "0.01", "comes late"]),
         (("continuum", True, 0.6), ["continuum", "recipe continuum", "from afar", "0.60", "acts everywhere"]),
-        (("continuum", True, 0.6, 0.08), ["8 % of the prior passes the gates of one y, so it takes few epochs"]),
-        (("continuum_thin", True, 0.6, 0.021), ["2.1 % of the prior passes the gates of one y, so it takes more epochs"]),
+        (
+            ("continuum", True, 0.6, 0.08),
+            ["average 8 % of the prior passes", "training takes few epochs"],
+        ),
+        (
+            ("continuum_thin", True, 0.6, 0.021),
+            ["2.1 % of the prior passes", "takes more epochs"],
+        ),
     ],
 )
 def test_a_decision_is_explained_in_one_line(decision: tuple[Any, ...], words: list[str]) -> None:
@@ -147,6 +153,7 @@ def test_what_is_auto_is_found_and_what_is_said_stays(
     assert cfg.model._target_ == f"cvae.networks.{'mixture' if separate else continuum}"
     assert cfg.optimizer._target_ == ("torch.optim.AdamW" if separate else "cvae.optimizers.MuonAdamW")
     assert (cfg.loss.set_objective.weight > 0) is not separate
+    assert (cfg.loss.set_objective.distance_weight > 0) is (cfg.model._target_ == "cvae.networks.branches")
     asked = sum("recipe." in override for override in overrides)
     assert len(caplog.records) == (asked < 2)
 
@@ -266,6 +273,11 @@ def test_what_follows_from_other_entries_follows_what_is_settled(settled: Shippe
 def test_the_optimized_measure_knows_its_direction(settled: Shipped, metric: str, mode: str) -> None:
     assert settled(f"optimized_metric={metric}").optimized_mode == mode
     assert settled(f"optimized_metric={metric}", "optimized_mode=max").optimized_mode == "max"
+
+
+def test_the_distance_of_references_is_optimized_downwards(settled: Shipped) -> None:
+    cfg = settled("optimized_metric=val/reference_distance", "data.evaluation.references=1")
+    assert cfg.optimized_mode == "min"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ def test_a_row_tells_the_share_of_the_limit_on_a_continuum(vector_problem, gener
     # of the second, one solution is drawn, and two are known
     assert row["coverage_limit"] == pytest.approx((four + two) / 2)
     assert row["coverage_ratio"] == pytest.approx((1 + one / two) / 2)
+    left_out = problem.space.scaled(known[1]) - problem.space.scaled(known[0])
+    assert row["reference_distance"] == pytest.approx((0 + left_out.square().mean().sqrt().item() / 2) / 2)
     assert (row["mode_recall"], row["pearson"]) == (None, None)
 
 
