@@ -241,7 +241,7 @@ def test_chosen_members_are_known_by_name(hydra_running: Any) -> None:
     words = words_of({"data": "two_birds", "model": "deep", "init_from": "/a/b-c.ckpt"})
     assert words == ["data=two_birds", "model=deep", "init_from=/a/b-c.ckpt"]
     cfg = compose("train", words)
-    assert cfg.choices == {"data": "two_birds", "model": "deep", "loss": "mse", "optimizer": "auto"}
+    assert cfg.choices == {"data": "two_birds", "model": "deep", "loss": "mse", "optimizer": "muon"}
     assert "hydra" not in cfg
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -84,16 +84,24 @@ class ReferenceDistance(RunningMean):
 
     def update(self, drawn: Drawn) -> None:
         """Add draws of any conditions."""
-        theta, valid = self.parameters_of(drawn.x), cast(Check, drawn.check).valid
-        for row, index in enumerate(drawn.which.tolist()):
-            if index >= len(self.references) or len(self.references[index]) == 0:
-                continue
-            # by a matrix product, as is usual for many, the distance of a solution to itself is not 0
-            exact = "donot_use_mm_for_euclid_dist"
-            distances = torch.cdist(self.references[index].to(theta), theta[row, valid[row]], compute_mode=exact)
-            unit = theta.shape[-1] ** 0.5
-            self.total += (distances.amin(1) / unit).mean().to(self.total.dtype) if valid[row].any() else 1.0
+        # by a matrix product, as is usual for many, the distance of a solution to itself is not 0
+        exact = "donot_use_mm_for_euclid_dist"
+        for theta, valid, reference in _with_references(self.parameters_of, self.references, drawn):
+            distances = torch.cdist(reference, theta[valid], compute_mode=exact) / theta.shape[-1] ** 0.5
+            self.total += distances.amin(1).mean().to(self.total.dtype) if valid.any() else 1.0
             self.count += 1
+
+
+def _with_references(
+    parameters: Coordinates, references: Sequence[Tensor], drawn: Drawn
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of each condition that has reference solutions, the parameters of its draws ``(draws, parameters)``, which of
+    them are valid, bool ``(draws,)``, and its references ``(count, parameters)``, in whose number format all are."""
+    theta, valid = parameters(drawn.x), cast(Check, drawn.check).valid
+    for row, index in enumerate(drawn.which.tolist()):
+        if index < len(references) and len(references[index]) > 0:
+            reference = references[index].to(theta.device)
+            yield theta[row].to(reference), valid[row], reference
 
 
 def mode_hits(found: Tensor, valid: Tensor, reference: Tensor) -> int:
@@ -130,11 +138,7 @@ class ModeRecall(RunningMean):
 
     def update(self, drawn: Drawn) -> None:
         """Add draws of any conditions."""
-        theta, valid = self.parameters_of(drawn.x), cast(Check, drawn.check).valid
-        for row, index in enumerate(drawn.which.tolist()):
-            if index >= len(self.references) or len(self.references[index]) == 0:
-                continue
-            reference = self.references[index].to(theta)
-            hits = mode_hits(theta[row], valid[row], reference)
+        for theta, valid, reference in _with_references(self.parameters_of, self.references, drawn):
+            hits = mode_hits(theta, valid, reference)
             self.total += hits if self.pooled else hits / len(reference)
             self.count += len(reference) if self.pooled else 1

@@ -119,17 +119,6 @@ def read_checkpoint(path: str | Path, allow: Iterable[str] = ()) -> tuple[dict[s
     return config, content["state_dict"]
 
 
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint alone, by name; nothing is built from its config.
-
-    Raises:
-        MissingFileError: if there is no such file.
-        CheckpointError: if it cannot be loaded as plain data, or is no checkpoint of this project.
-    """
-    weights: dict[str, torch.Tensor] = read_content(path)["state_dict"]
-    return weights
-
-
 def check_fit(path: str | Path, weights: Mapping[str, torch.Tensor], model: torch.nn.Module) -> None:
     """Check that weights belong to a model of these shapes.
 
@@ -146,6 +135,36 @@ def check_fit(path: str | Path, weights: Mapping[str, torch.Tensor], model: torc
             f"{here.get(name, 'not there')} here ({len(differ)} differ). Choose the model and the shapes of "
             "x and y that it was trained with."
         )
+
+
+def check_head(path: str | Path, content: Mapping[str, Any], network: torch.nn.Module) -> None:
+    """Check that a checkpoint's decoder has the head of ``network``, which has no weights by which to tell.
+
+    Args:
+        path: of the checkpoint.
+        content: what it holds.
+        network: with its ``config``; without one, or without a head, nothing is checked.
+
+    Raises:
+        CheckpointError: naming the entry.
+    """
+    recorded = content[KEY].get("config")
+    there = _head(recorded.get("model") if isinstance(recorded, Mapping) else None)
+    here = _head(getattr(network, "config", None))
+    for entry in there.keys() & here.keys():
+        if there[entry] != here[entry]:
+            raise CheckpointError(
+                f"{path}: was trained with model.head.{entry}={there[entry]}, and {here[entry]} is asked for here, by "
+                "which its weights mean something else. Set the entry as it was."
+            )
+
+
+def _head(config: Any) -> dict[str, Any]:
+    """Class and link of the head of a network's config; none where it has no head."""
+    head = config.get("head") if isinstance(config, Mapping) else None
+    if not isinstance(head, Mapping):
+        return {}
+    return {"_target_": str(head.get("_target_")), "link": str(head.get("link", "logistic"))}
 
 
 def read_content(path: str | Path) -> dict[str, Any]:

@@ -225,10 +225,12 @@ class Generative(LightningModule, ABC):
 
         Raises:
             cvae.errors.MissingFileError: if there is no such file.
-            cvae.models.checkpoints.CheckpointError: if it is damaged, or of a model of other shapes.
+            cvae.models.checkpoints.CheckpointError: if it is damaged, or of a model of other shapes or another head.
         """
-        weights = self._taken(checkpoints.read_weights(path))
+        content = checkpoints.read_content(path)
+        weights = self._taken(content["state_dict"])
         checkpoints.check_fit(path, weights, self)
+        checkpoints.check_head(path, content, self.network)
         self.load_state_dict(weights)
         self.pretrained = True
 

@@ -44,8 +44,9 @@ class CategoricalCVAE(LatentNetwork):
         self.noise_dim = 1
         self.solutions = nn.Linear(trunk.width, components * head.outputs)
         self.logits = nn.Linear(trunk.width, components)
-        # spread over the solutions from the start; components that begin alike stay alike
-        nn.init.normal_(self.solutions.bias, std=1.5)
+        # spread over the solutions from the start, over [-2, 2], the range by the linear link; components that begin
+        # alike stay alike
+        nn.init.uniform_(self.solutions.bias, -2.0, 2.0)
         nn.init.zeros_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cvae.errors import UserError
 from cvae.models import Generative
-from cvae.models.checkpoints import CheckpointError, check_fit
+from cvae.models.checkpoints import CheckpointError, check_fit, check_head
 from cvae.runs.continuation import KEY, confined
 
 #: what no result depends on of an optimizer's options, and the rate that the schedule has come to
@@ -119,6 +119,7 @@ def check_continuable(
         UserError: for weights of another model, missing entries, another optimizer, or nothing that is left to do.
     """
     check_fit(path, content["state_dict"], model)
+    check_head(path, content, model.network)
     with _consistent(path):
         _compare(path, content, RESUMED)
         for name, done in (("epochs", content["epoch"] + 1), ("steps", content["global_step"])):

@@ -87,6 +87,9 @@ GIVEN = {"callbacks": "callbacks", "logger": "logger", "default_root_dir": "hydr
 DEVICES = re.compile(r"auto|-1|\d+(, *\d+)*,?|\[\d+(, *\d+)*\]", re.ASCII)
 #: a number or a time that is zero
 NOTHING = re.compile("[0:]+")
+
+#: what ``trainer.precision`` may be, the short names of Lightning last
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 #: of the callback that keeps the last epoch, whole, where an interrupted run looks for it
 RESUMED = {
     "dirpath": "${run_dir}/" + str(LAST.parent),
@@ -236,6 +239,12 @@ def _check_trainer(trainer: Mapping[str, Any]) -> None:
         raise UserError(
             f"trainer.devices is {devices!r}; it must be how many, at least 1, -1 for all of an accelerator, a list of "
             "their numbers, or auto."
+        )
+    precision = trainer.get("precision")
+    if precision is not None and str(precision) not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision is {precision}; samples of a latent and solutions are in single precision, so it "
+            f"must be one of {', '.join(PRECISIONS)}."
         )
     epochs = trainer.get("max_epochs")
     if epochs in (-1, None) and trainer.get("max_steps", -1) == -1:

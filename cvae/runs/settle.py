@@ -67,7 +67,7 @@ def _settled(cfg: DictConfig) -> DictConfig:
     if cfg.optimizer.get("fused") == AUTO:
         # with mixed precision, Lightning refuses to clip the gradients of a fused optimiser
         precision = str(cfg.trainer.get("precision"))
-        cfg.optimizer.fused = precision in ("32", "64") or precision.endswith("-true")
+        cfg.optimizer.fused = precision in ("32", "32-true")
     _fill_optimized(cfg, task)
     settled = _resolved(cfg)
     check_settled(settled)

@@ -42,7 +42,9 @@ def report(study: optuna.Study, search: Search, path: Path) -> None:
         table.to_csv(temporary, index=False)
     if len(complete) > 1:
         draw(study, search, path)
-    print(f"trials.csv and figures are in {path}")
+        print(f"trials.csv and figures are in {path}")
+    else:
+        print(f"trials.csv is in {path}; figures take two complete trials")
     best = best_trial(study)
     if best is None:
         print(f"no complete trial keeps the constraints on {' and '.join(search.constraints)}, so that there is no "

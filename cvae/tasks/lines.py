@@ -102,7 +102,9 @@ class Lines(Space):
 
     def encode(self, x: Tensor) -> Tensor:
         """Exact for straight lines, the nearest straight line otherwise."""
-        return (x @ constant(_fit(self.points), x).view(self.points, 2)).flatten(-2)
+        # in full precision, also under autocast, as the link of a head
+        with torch.autocast(x.device.type, enabled=False):
+            return (x @ constant(_fit(self.points), x).view(self.points, 2)).flatten(-2)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Endpoints ``(count, parameters)`` from the prior, sorted into the directions."""
@@ -115,10 +117,10 @@ class Lines(Space):
         rising = self.signs(theta) > 0
         return torch.stack([torch.where(rising, low, high), torch.where(rising, high, low)], dim=-1).flatten(-2)
 
-    def constrain(self, raw: Tensor) -> Tensor:
-        """Unbounded numbers ``(..., parameters)`` to endpoints in range, in the required order and at least ``APART``
-        of the range apart: at its ends the logistic function gives two alike, and no gradient to part them."""
-        theta = self.order(super().constrain(raw))
+    def from_shares(self, share: Tensor) -> Tensor:
+        """Numbers from 0 to 1 ``(..., parameters)`` to endpoints in range, in the required order and at least ``APART``
+        of the range apart: of two that are alike at an end of it, no gradient of a link function parts them."""
+        theta = self.order(super().from_shares(share))
         return theta.lerp(constant(self._steepest, theta), self._apart)
 
     def project(self, theta: Tensor) -> Tensor:

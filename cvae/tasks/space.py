@@ -91,10 +91,9 @@ class Space(ABC):
         """Parameters ``(..., parameters)`` as shares of their ranges."""
         return (theta - self.low(theta)) / self.span(theta)
 
-    def constrain(self, raw: Tensor) -> Tensor:
-        """Unbounded numbers ``(..., parameters)`` to allowed parameters: the logistic function into each range."""
-        # in full precision, also under autocast: a misfit near the gate needs more digits than half precision has
-        return self.clamp(self.low(raw.float()) + self.span(raw.float()) * torch.sigmoid(raw.float()))
+    def from_shares(self, share: Tensor) -> Tensor:
+        """Numbers from 0 to 1 ``(..., parameters)``, as shares of the ranges, to allowed parameters."""
+        return self.clamp(self.low(share) + self.span(share) * share)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Parameters ``(count, parameters)`` from the prior, on the device of ``generator``."""

@@ -7,6 +7,7 @@ import logging
 import math
 import operator
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ def references_of(problem: Problem, batch: Batch, cache: str | None) -> list[Ref
 
 def trained(cfg: DictConfig, run_dir: Path) -> tuple[Generative, float]:
     """The model of a run, and the seconds that its training took; trains unless the folder holds the same run."""
+    print(f"{run_dir}: training, unless it holds this run already", file=sys.stderr, flush=True)
     run(cfg, run_dir, replace=True)
     result = json.loads((run_dir / RESULT).read_text())
     return Generative.load(run_dir / result["checkpoint"]), float(result["fit_s"])

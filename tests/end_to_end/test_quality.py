@@ -1,4 +1,4 @@
-"""What the default recipe learns, trained in full; margins that held on three seeds (docs/results.md)."""
+"""What the default recipe learns, trained in full; margins that held on several seeds (docs/results.md)."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def test_product_is_covered(shipped: Shipped, tmp_path: Path) -> None:
 
 
 def test_separate_solutions_are_all_found(shipped: Shipped, tmp_path: Path) -> None:
-    plans = {"chosen": Plan(draws=30, candidates=300, refine_steps=15)}
+    plans = {"plain": Plan(draws=30), "chosen": Plan(draws=30, candidates=300, refine_steps=15)}
     found = results(shipped("data=two_birds", small=FULL), tmp_path, plans)
+    # .878 and .883 with two seeds here, .93 over 300 conditions
+    assert found["plain"]["valid"] >= 0.82
     assert found["chosen"]["mode_recall"] >= 0.98
 
 

@@ -198,6 +198,15 @@ def test_the_distance_of_references_is_that_of_the_nearest_valid_draw():
     assert measure.compute().item() == pytest.approx((distances.mean() / 3**0.5 + 1) / 2)
 
 
+@pytest.mark.parametrize("measure_of", [ReferenceDistance, ModeRecall])
+def test_draws_of_half_precision_are_compared_in_single(measure_of):
+    reference = torch.linspace(0, 1, 11).unsqueeze(1)
+    measure = measure_of(lambda x: x, [reference])
+    measure.update(drawn([0], torch.tensor([[[0.0], [1.0]]], dtype=torch.float16)))
+    expected = {ReferenceDistance: 2.5 / 11, ModeRecall: 2 / 11}[measure_of]
+    assert measure.compute().item() == pytest.approx(expected)
+
+
 def test_of_many_references_some_are_compared_evenly():
     reference = torch.linspace(0, 1, 100_001).unsqueeze(1)
     measure = ReferenceDistance(lambda x: x, [reference])

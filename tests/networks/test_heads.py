@@ -1,9 +1,13 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from cvae.errors import UserError
 from cvae.networks import ParametersHead, ProbabilitiesHead, ValuesHead
+from cvae.networks.heads import BENT, LINKS, linear_share
 from cvae.tasks import Box, Lines
 from cvae.tasks.lines import APART
 
@@ -22,9 +26,10 @@ def raw_inputs(outputs, generator):
     return torch.cat([raw, extremes])
 
 
+@pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 3.0)])
-def test_lines_are_in_range_and_have_their_directions_for_any_input(bounds, generator):
-    head = ParametersHead(lines(bounds))
+def test_lines_are_in_range_and_have_their_directions_for_any_input(bounds, link, generator):
+    head = ParametersHead(lines(bounds), link)
     assert head.outputs == 4
     x = head(raw_inputs(4, generator))
     assert x.shape == (203, 2, 50)
@@ -33,8 +38,9 @@ def test_lines_are_in_range_and_have_their_directions_for_any_input(bounds, gene
     assert (x[:, 1, 0] <= x[:, 1, -1]).all()
 
 
-def test_vectors_are_in_their_box_for_any_input(generator):
-    head = ParametersHead(Box(BOUNDS))
+@pytest.mark.parametrize("link", LINKS)
+def test_vectors_are_in_their_box_for_any_input(link, generator):
+    head = ParametersHead(Box(BOUNDS), link)
     assert head.outputs == 3
     x = head(raw_inputs(3, generator))
     low, high = torch.tensor(BOUNDS).T
@@ -60,11 +66,54 @@ def test_all_of_the_range_is_reached():
     torch.testing.assert_close(vectors, torch.stack([low, high, (low + high) / 2]))
 
 
+@pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("space", [lines(), Box(BOUNDS)], ids=["lines", "box"])
-def test_gradients_pass_to_every_input(space, generator):
-    raw = torch.randn(30, space.parameters, generator=generator, requires_grad=True)
-    ParametersHead(space)(raw).square().sum().backward()
+def test_gradients_pass_to_every_input(space, link, generator):
+    raw = (3 * torch.randn(30, space.parameters, generator=generator)).requires_grad_()
+    ParametersHead(space, link)(raw).square().sum().backward()
     assert (raw.grad != 0).all()
+
+
+def test_the_linear_link_is_the_tangent_of_the_logistic_one_and_bends_smoothly_at_the_ends_of_the_range():
+    raw = torch.linspace(-8, 8, 100_001, dtype=torch.double)
+    share = linear_share(raw)
+    inner = raw.abs() < 4 * (0.5 - BENT)
+    torch.testing.assert_close(share[inner], 0.5 + raw[inner] / 4)
+    # beyond, it never reaches the ends
+    assert 0 < share.min() < BENT / 10
+    torch.testing.assert_close(share + share.flip(0), torch.ones_like(share))
+    ends = torch.tensor([-5.0, -1.97, -1.5, 0.0, 1.97, 5.0], dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(linear_share, ends)
+    # monotone, and without a jump of the slope, which changes fastest where it begins to bend: by 2 / BENT
+    slope = share.diff() / raw.diff()
+    assert (slope > 0).all()
+    assert slope.diff().abs().max() < 2 / BENT / 16 * raw.diff().max() * 1.01
+
+
+def test_the_linear_link_takes_infinities_to_the_ends_of_the_range():
+    raw = torch.tensor([-torch.inf, torch.inf], requires_grad=True)
+    share = linear_share(raw)
+    share.sum().backward()
+    assert share.tolist() == [0.0, 1.0]
+    assert raw.grad.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_parameters_are_worked_out_in_full_precision(link, generator):
+    space = lines()
+    head = ParametersHead(space, link)
+    assert head(torch.randn(5, 4).bfloat16()).dtype == torch.float32
+    raw = torch.randn(5, 4, generator=generator)
+    x = head(raw)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head.squared_error(raw.unsqueeze(1), x).max() < 1e-12
+
+
+@pytest.mark.parametrize("link", ["relu", ["linear"], None])
+def test_another_link_is_refused(link):
+    given = re.escape(repr(link))
+    with pytest.raises(UserError, match=rf"model.head.link is {given}; it must be one of logistic, linear."):
+        ParametersHead(lines(), link)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +121,11 @@ def test_gradients_pass_to_every_input(space, generator):
     [
         (ParametersHead(lines((-1, 2))), 3.0),
         (ParametersHead(Box(BOUNDS)), np.array([2.0, 10.0, 1e-3])),
+        (ParametersHead(lines((-1, 2)), "linear"), 3.0),
         (ValuesHead([2, 50]), 1.0),
         (ValuesHead([1, 4, 4]), 1.0),
     ],
-    ids=["lines", "box", "values", "image"],
+    ids=["lines", "box", "linear", "values", "image"],
 )
 def test_the_squared_error_is_the_distance_of_the_decoded_solutions_in_units_of_their_ranges(head, scale, generator):
     raw = torch.randn(3, 5, head.outputs, generator=generator)

@@ -73,6 +73,8 @@ A_MAPPING = "it must be a mapping, as conf/train.yaml has it."
         ("+trainer.accumulate_grad_batches=-1", "trainer.accumulate_grad_batches is -1; it must be at least 1."),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches is 0; it must be above 0."),
         ("trainer.devices=0", "trainer.devices is 0; it must be how many, at least 1, -1 for all of an accel"),
+        ("trainer.precision=bf16-true", "trainer.precision is bf16-true; samples of a latent and solutions are in sin"),
+        ("trainer.precision=64", "trainer.precision is 64; samples of a latent and solutions are in single precision"),
         ("trainer.accelerator=abc", "trainer: You selected an invalid accelerator name: `accelerator='abc'`."),
         ("callbacks.progress.refresh_rate=-1", "callbacks.progress.refresh_rate is -1; it must be at least 0."),
         ("logger.tensorboard.headline=abc", "logger.tensorboard.headline is 'abc', which is not measured; choose one"),

@@ -192,6 +192,7 @@ def test_the_schedule_is_laid_over_all_epochs(shipped: Shipped, tmp_path: Path) 
             "decoupled_weight_decay is True there",
         ),
         (["trainer.max_epochs=4", "optimizer=sgd"], "momentum is not set there and 0.9 here"),
+        (["trainer.max_epochs=4", "+model.head.link=linear"], r"trained with model.head.link=logistic, and linear is"),
         (["trainer.max_epochs=4", "ckpt_path=none.ckpt"], r"none\.ckpt: no such checkpoint"),
         (["trainer.max_epochs=4", "init_from=none.ckpt"], "ckpt_path and init_from are both set"),
         (["trainer.max_epochs=4", "ckpt_path=3"], "ckpt_path is 3; it must be text"),
@@ -274,9 +275,17 @@ def test_an_interrupted_fine_tuning_goes_on_without_its_source(shipped: Shipped,
     assert result(tmp_path / "tuned")["resumed"] == [3]
 
 
-def test_weights_of_other_shapes_give_one_message(shipped: Shipped, begun: Path, tmp_path: Path) -> None:
-    words = (*PLAIN, f"init_from={begun}/checkpoints/best.ckpt", "data.points=40", "trainer.max_epochs=1")
-    with pytest.raises(
-        UserError, match=r"best\.ckpt: its weights do not fit this model: .* is .* in the file and .* here"
-    ):
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.points=40", "its weights do not fit this model: .* is .* in the file and .* here"),
+        # of the same shapes, but they mean something else
+        ("+model.head.link=linear", "was trained with model.head.link=logistic, and linear is asked for here"),
+    ],
+)
+def test_weights_of_another_model_give_one_message(
+    shipped: Shipped, begun: Path, tmp_path: Path, word: str, message: str
+) -> None:
+    words = (*PLAIN, f"init_from={begun}/checkpoints/best.ckpt", word, "trainer.max_epochs=1")
+    with pytest.raises(UserError, match=rf"best\.ckpt: {message}"):
         run(shipped(*words, small=SMALLER), tmp_path / "tuned")

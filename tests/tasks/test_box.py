@@ -98,7 +98,7 @@ def test_projection_gives_the_nearest_point_of_the_box(box: Box) -> None:
 
 
 def test_constrained_numbers_are_in_bounds_and_reach_all_of_them(box: Box) -> None:
-    low, middle, high = box.constrain(torch.tensor([[-50.0] * 3, [0.0] * 3, [50.0] * 3]))
+    low, middle, high = box.from_shares(torch.tensor([[0.0] * 3, [0.5] * 3, [1.0] * 3]))
     torch.testing.assert_close(low, torch.tensor([-1.0, 0.0, 2.0]))
     torch.testing.assert_close(middle, torch.tensor([0.0, 500.0, 2.25]))
     torch.testing.assert_close(high, torch.tensor([1.0, 1000.0, 2.5]))

@@ -222,10 +222,10 @@ def test_the_squared_error_of_parameters_is_that_of_the_lines(generator):
 
 @pytest.mark.parametrize("ends", [[0.0, 1.0], [-5.0, 3.0], [100.0, 101.0], [1000.0, 1001.0]])
 def test_no_constrained_line_is_flat(ends):
-    """Where the logistic function is 0 or 1 in the number format, both endpoints are alike."""
+    """Where a link function is 0 or 1 in the number format, both endpoints are alike."""
     space = Lines(50, ["falling", "rising"], ends)
-    raw = torch.tensor([[a, a, b, b] for a in (-200.0, 0.0, 200.0) for b in (-200.0, 0.0, 200.0)])
-    x = space.decode(space.constrain(raw))
+    share = torch.tensor([[a, a, b, b] for a in (0.0, 0.5, 1.0) for b in (0.0, 0.5, 1.0)])
+    x = space.decode(space.from_shares(share))
     assert (space.straightness(x) > 0.99).all()
     assert (x >= ends[0]).all()
     assert (x <= ends[1]).all()
@@ -233,7 +233,7 @@ def test_no_constrained_line_is_flat(ends):
 
 def test_constrained_endpoints_are_allowed(generator):
     space = Lines(50, ("falling", "rising"), (-2.0, 3.0))
-    theta = space.constrain(20 * torch.randn(1_000, 4, generator=generator))
+    theta = space.from_shares(torch.rand(1_000, 4, generator=generator))
     assert -2 <= theta.min() <= theta.max() <= 3
     assert (theta[:, 0] >= theta[:, 1]).all()
     assert (theta[:, 2] <= theta[:, 3]).all()
