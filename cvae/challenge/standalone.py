@@ -140,7 +140,7 @@ def check_bundle(folder: Path, targets: Mapping[str, Callable[..., Any]]) -> int
     drawn, stage = draw(load_network(parameters, targets), y, **parameters["sampling"]), parameters["stage"]
     count = drawn.shape[0] * drawn.shape[1]
     if stage != "draw":
-        print(f"{count} plain draws made; {RESULT} holds draws after the stage {stage!r}, which differ.")
+        print(f"{count} plain draws made; not compared, since {RESULT} holds what the stage {stage!r} left.")
         return 0
     # each coordinate in its own unit
     largest = x.abs().amax((0, 1)).clamp_min(torch.finfo(x.dtype).tiny)

@@ -1,4 +1,4 @@
-"""From conditions to solutions: draw, check, refine, backfill, explore, select."""
+"""From conditions to solutions: draw, oversample, check, refine, backfill, explore, select."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from cvae.generation.backfill import Backfill
 from cvae.generation.completeness import Counts, count_solutions, coverage_gain, firsts, unseen_at_most, unseen_share
 from cvae.generation.explore import Explorer
 from cvae.generation.refine import refine_draws
-from cvae.generation.select import select_cover, select_separate
+from cvae.generation.select import select_cover, select_separate, select_unchecked
 from cvae.inversion import has_isolated_solutions
 from cvae.metrics import Check, coverage
 from cvae.models.sampler import Sampler, Tempered
 from cvae.sampling import chunk_size, chunks
 from cvae.seeds import Purpose, check_seed, stream
-from cvae.tasks import GenerationTask, Problem
+from cvae.tasks import GenerationTask, Problem, Task
 
 log = logging.getLogger(__name__)
 
 #: temperatures of candidates of which the best are kept: wide on a continuum, where what misses is refined or left out
 WIDE_CONTINUUM = 2.5
 WIDE_SEPARATE = 1.5
-STAGES = ("draw", "refine", "backfill", "explore", "rounds", "select")
+#: draws made for each one that is kept, at most
+MOST_OVERSAMPLED = 1_000
+STAGES = ("draw", "oversample", "refine", "backfill", "explore", "rounds", "select")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Plan:
         draws: solutions kept for each condition.
         candidates: solutions drawn for each condition, of which ``draws`` are kept; None draws ``draws``.
         temperature: of the latent; above 1 draws spread wider than the prior, at the price of more invalid ones. None
-            takes the model's own for plain draws; a wider one where a choice follows, which is free to leave them out.
+            takes the model's own for plain draws; a wider one where f chooses, which is free to leave them out.
         refine_steps: Levenberg-Marquardt steps for draws that miss; 0 leaves them.
         backfill: simulations to search, without the network, for conditions that still have fewer than ``draws``
             valid draws; 0 leaves them as they are. Needs ``refine_steps``.
@@ -51,6 +53,8 @@ class Plan:
         seed: fixes everything.
         chunk: draws held at once, those of one condition at least; bounds the memory. What is worked out on the way
             is worked out for a few thousand draws at a time.
+        oversample: draws made for each one that is kept, at most 1,000; those are kept that cover most together,
+            without f. Instead of ``candidates``, among which f chooses, and for solutions that form a continuum.
 
     Raises:
         UserError: for a number that makes no sense.
@@ -66,13 +70,19 @@ class Plan:
     unseen: float = 0.0
     seed: int = 0
     chunk: int = 65_536
+    oversample: int = 1
 
     def __post_init__(self) -> None:
         check_seed("generation.seed", self.seed)
-        least = {"draws": 1, "refine_steps": 0, "backfill": 0, "explore": 0, "rounds": 1, "unseen": 0, "chunk": 1}
+        least = dict.fromkeys(("draws", "rounds", "chunk"), 1)
+        least |= dict.fromkeys(("refine_steps", "backfill", "explore", "unseen"), 0)
         for name, smallest in least.items():
             if not getattr(self, name) >= smallest:
                 raise UserError(f"generation.{name} is {getattr(self, name)}; it must be at least {smallest}.")
+        if not 1 <= self.oversample <= MOST_OVERSAMPLED:
+            raise UserError(
+                f"generation.oversample is {self.oversample}; it must be at least 1 and at most {MOST_OVERSAMPLED}."
+            )
         if self.unseen > 1:
             raise UserError(f"generation.unseen is {self.unseen}; it is a share, and must be at most 1.")
         if self.rounds > 1 and self.explore == 0:
@@ -87,11 +97,21 @@ class Plan:
             raise UserError(
                 f"generation.candidates is {self.candidates}; it must be at least generation.draws, {self.draws}."
             )
+        if self.oversample > 1 and self.drawn > self.draws:
+            raise UserError(
+                f"generation.oversample is {self.oversample} and generation.candidates {self.candidates}; f chooses "
+                "among candidates already: set generation.oversample=1, or generation.candidates=null."
+            )
 
     @property
     def drawn(self) -> int:
         """Candidates for each condition, of which ``draws`` are kept."""
         return self.draws if self.candidates is None else self.candidates
+
+    @property
+    def decoded(self) -> int:
+        """Draws of the network for each condition."""
+        return self.drawn * self.oversample
 
 
 class Stage(NamedTuple):
@@ -109,8 +129,8 @@ class Solutions(NamedTuple):
     Attributes:
         x: ``(batch, draws, *x_shape)``.
         check: their verdict.
-        stages: what each stage left: ``draw`` (plain draws), then ``refine``, ``backfill``, ``explore``, ``rounds``
-            (of the conditions that were explored again) and ``select`` if the plan has them.
+        stages: what each stage left: ``draw`` (plain draws) or ``oversample``, then ``refine``, ``backfill``,
+            ``explore``, ``rounds`` (of the conditions that were explored again) and ``select`` if the plan has them.
         evaluations: how often the network decoded a draw.
         forward_evaluations: how often f was evaluated on one solution.
         completeness: for each condition ``(batch,)``. On a continuum ``gain``, the share of the coverage that the last
@@ -164,9 +184,10 @@ def generate(
         separate: whether exact solutions are separate points; None finds out.
 
     Raises:
-        UserError: for a temperature in the plan of a sampler that has none, and for stages after the draw of a task
-            without a forward operator.
+        UserError: for a temperature in the plan of a sampler that has none, for oversampled draws where solutions are
+            separate, and for stages after the draw of a task without a forward operator.
     """
+    check_plan(plan, task, separate)
     if not isinstance(task, Problem):
         return _plain_draws(model, y, plan)
     if separate is None:
@@ -174,20 +195,42 @@ def generate(
     return _Generation(_at_temperature(model, plan, separate), task, plan, separate).run(y)
 
 
+def check_plan(plan: Plan, task: Task, separate: bool | None = None) -> None:
+    """Refuse stages that a task does not allow; arguments as for :func:`generate`.
+
+    Raises:
+        UserError: for stages after the draw of a task without a forward operator, and for separate solutions that are
+            oversampled.
+    """
+    if not isinstance(task, Problem):
+        asked = {
+            "candidates=null": plan.drawn > plan.draws,
+            "oversample=1": plan.oversample > 1,
+            "refine_steps=0": plan.refine_steps > 0,
+        }
+        remedies = ", ".join(f"generation.{plain}" for plain, is_asked in asked.items() if is_asked)
+        if remedies:
+            raise UserError(
+                "generation asks to choose or refine draws, but this task has no forward operator f, and only "
+                f"solutions of f(x) = y are: use generation=default, or set {remedies}."
+            )
+    elif plan.oversample > 1 and (has_isolated_solutions(task) if separate is None else separate):
+        raise UserError(
+            f"generation.oversample is {plan.oversample}, but the solutions of one y are separate points, of which "
+            "coverage does not say which to keep; set it to 1, and let f choose among more draws with "
+            "generation.candidates."
+        )
+
+
 @torch.no_grad()
 def _plain_draws(model: Sampler, y: Tensor, plan: Plan) -> Draws:
-    if plan.drawn > plan.draws or plan.refine_steps > 0:
-        raise UserError(
-            "generation asks to choose or refine draws, but this model's task has no forward operator that could check "
-            "them; use generation=default."
-        )
     sampler, generator = _at_temperature(model, plan, separate=False), stream(Purpose.GENERATION, plan.seed)
     portions = y.split(max(plan.chunk // plan.draws, 1))
     return Draws(torch.cat([sampler.draw(part, plan.draws, generator) for part in portions]), len(y) * plan.draws)
 
 
 def _at_temperature(model: Sampler, plan: Plan, separate: bool) -> Sampler:
-    """The sampler at the plan's temperature; a wider one than its own where a choice follows."""
+    """The sampler at the plan's temperature; a wider one than its own where f chooses."""
     temperature = plan.temperature
     if isinstance(model, Tempered):
         if temperature is None and plan.drawn > plan.draws:
@@ -217,7 +260,7 @@ class _Generation:
         plan = self.plan
         kept: list[Tensor] = []
         told: list[dict[str, Tensor]] = []
-        for part in y.split(max(plan.chunk // (plan.drawn + plan.explore), 1)):
+        for part in y.split(max(plan.chunk // (plan.decoded + plan.explore), 1)):
             x, completeness = self.chunk(part, first=sum(map(len, kept)))
             kept.append(x)
             told.append(completeness)
@@ -225,15 +268,18 @@ class _Generation:
         stages = {name: self.stage(name) for name in STAGES if name in self.sums}
         check = check_in_chunks(self.problem, x, y)
         completeness = {name: torch.cat([part[name] for part in told]) for name in told[0]}
-        return Solutions(x, check, stages, len(y) * plan.drawn, self.forward_evaluations, completeness)
+        return Solutions(x, check, stages, len(y) * plan.decoded, self.forward_evaluations, completeness)
 
     def chunk(self, y: Tensor, first: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Solutions ``(batch, draws, *x_shape)`` of some conditions, of which the first is number ``first``, and how
         complete they are."""
         plan, problem = self.plan, self.problem
-        x = self.model.draw(y, plan.drawn, self.generator)
+        x = self.model.draw(y, plan.decoded, self.generator)
+        if plan.oversample > 1:
+            x = select_unchecked(problem, x, plan.draws)
         starts = problem.space.encode(x)
-        check = self.note("draw", x, y, used=x.shape[0] * x.shape[1])
+        # how many of the others are valid would cost evaluations of f
+        check = self.note("draw" if plan.oversample == 1 else "oversample", x, y, used=x.shape[0] * x.shape[1])
         if plan.refine_steps > 0:
             x, used = refine_draws(problem, x, y, check, plan.refine_steps, self.targets, exact=self.separate)
             check = self.note("refine", x, y, used)

@@ -28,6 +28,21 @@ def select_cover(problem: Problem, x: Tensor, check: Check, count: int) -> Tenso
     return best_cover(problem.space.coordinates(x), check.valid, count)
 
 
+def select_unchecked(problem: Problem, x: Tensor, count: int) -> Tensor:
+    """Of a continuum: the draws that cover most together, without asking f; those first that pass the other gates.
+
+    Args:
+        problem: gives the space and the gates.
+        x: draws ``(batch, draws, *x_shape)``.
+        count: how many to keep.
+
+    Returns:
+        ``(batch, count, *x_shape)``, in the order of the draws.
+    """
+    chosen = best_cover(problem.space.coordinates(x), problem.is_allowed(x), count).sort(1).values
+    return x[torch.arange(len(x), device=x.device).unsqueeze(1), chosen]
+
+
 def select_separate(problem: Problem, x: Tensor, check: Check, count: int) -> Tensor:
     """Of separate solutions: one draw of each exact solution, then what is left, by what it adds to the coverage.
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cvae.errors import DivergedError, UserError, clear_disk_errors, user_message
 from cvae.files import replacing
+from cvae.generation import check_plan
 from cvae.models import Generative
 from cvae.models.checkpoints import read_content
 from cvae.runs import folder
@@ -102,8 +103,10 @@ def _continue(cfg: DictConfig, run_dir: Path, overrides: list[str] | None, callb
     begun = False
     try:
         # here first, so that a mistake in the config is told before anything is written or another process starts
-        generation_plan(cfg)
+        plan = generation_plan(cfg)
         _, model = build(cfg, resumed=True)
+        if plan is not None:
+            check_plan(plan, model.task)
         own = build_callbacks(cfg, run_dir)
         build_trainer(cfg, run_dir, [*own], [])
         check_loggers(cfg.logger)

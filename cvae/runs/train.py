@@ -118,11 +118,6 @@ def _train(
     closing.callback(close_loggers, loggers)
     trainer = build_trainer(cfg, run_dir, [*own, *callbacks, continuation, Present(run_dir)], loggers)
     plan = generation_plan(cfg)
-    if plan is not None and not isinstance(data.task, Problem):
-        raise UserError(
-            "generation asks to choose or refine draws, but these data have no forward operator that could check them; "
-            "use generation=default."
-        )
     # what takes long of them is done before the clock of the training starts; later calls find it in the cache
     data.measures("validation", cfg.evaluation.draws)
     if rank() == 0:
@@ -318,7 +313,7 @@ def generation_plan(cfg: DictConfig) -> Plan | None:
         UserError: for values that make no sense.
     """
     plan = Plan(**plain(cfg.generation))
-    if plan.drawn > plan.draws or plan.refine_steps > 0:
+    if plan.decoded > plan.draws or plan.refine_steps > 0:
         return plan
     if plan.temperature is not None:
         raise UserError(

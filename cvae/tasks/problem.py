@@ -184,12 +184,19 @@ class Problem:
         if y.shape != (x.shape[0], *self.y_shape):
             raise ValueError(f"conditions have shape {tuple(y.shape)}; expected {(x.shape[0], *self.y_shape)}.")
         misfits = self.misfits(x, y.unsqueeze(1))
-        misfit, in_range = misfits.amax(-1), self.space.in_range(x)
-        valid = in_range & (misfit < self.gates.rmse)
-        straightness = self.space.straightness(x)
-        if straightness is not None and self.gates.pearson is not None:
-            valid &= (straightness > self.gates.pearson).all(-1)
+        misfit, in_range, straightness = misfits.amax(-1), self.space.in_range(x), self.space.straightness(x)
+        valid = self._is_allowed(in_range, straightness) & (misfit < self.gates.rmse)
         return Check(misfit, in_range, valid, straightness, self.relative(misfits))
+
+    def is_allowed(self, x: Tensor) -> Tensor:
+        """Whether solutions ``(batch, draws, *x_shape)`` are in range and straight: all that validity asks but the
+        misfit, and all that can be told without f; ``(batch, draws)``."""
+        return self._is_allowed(self.space.in_range(x), self.space.straightness(x))
+
+    def _is_allowed(self, in_range: Tensor, straightness: Tensor | None) -> Tensor:
+        if straightness is None or self.gates.pearson is None:
+            return in_range
+        return in_range & (straightness > self.gates.pearson).all(-1)
 
     def drawn(self, which: Tensor, x: Tensor, y: Tensor) -> Drawn:
         """Draws with their check, see :meth:`cvae.tasks.Task.drawn`."""

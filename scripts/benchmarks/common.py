@@ -157,11 +157,15 @@ def assess(
         known: further cells of every row, such as the seconds of the training.
 
     Returns:
-        One row for each plan: the measures (``coverage_limit``, ``coverage_ratio`` and ``reference_distance`` on a
-        continuum; ``mode_recall``, ``mode_recall_pooled`` and ``complete`` where solutions are separate), seconds of
-        the generation, and evaluations of the network and of f for one condition.
+        One row for each plan, but for those that oversample separate solutions: the measures (``coverage_limit``,
+        ``coverage_ratio`` and ``reference_distance`` on a continuum; ``mode_recall``, ``mode_recall_pooled``
+        and ``complete`` where solutions are separate), seconds of the generation, and evaluations of the network and of
+        f for one condition.
     """
     separate = all(reference.finite for reference in references)
+    plans = {name: plan for name, plan in plans.items() if plan.oversample == 1 or not separate}
+    if not plans:
+        raise UserError("all plans oversample, but the solutions of one y are separate points; name others in plans.")
     # a limit takes long, and is the same for all plans of as many draws
     against = {
         draws: reference_measures(problem, references, draws) for draws in {plan.draws for plan in plans.values()}

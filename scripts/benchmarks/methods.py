@@ -79,7 +79,7 @@ def compare_methods(
             "the NPE baseline needs the package sbi: pip install -c constraints.txt -e '.[bench]', or leave npe out: "
             "methods=[starter,default,rejection,multistart]."
         )
-    plans = {"30 plain": Plan(draws=30)}
+    plans = {"30 plain": Plan(draws=30), "30 of 120, unchecked": Plan(draws=30, oversample=4)}
     plans |= {f"30 of {count}, refined": Plan(draws=30, candidates=count, refine_steps=15) for count in candidates}
     batch = common.unseen(task, conditions, seed)
     references = common.references_of(task, batch, default.data.cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,12 +150,18 @@ def test_several_conditions_in_the_layout_of_the_challenge(
     assert torch.equal(rows[:, 0].transpose(1, 2) if rows.dim() == 4 else rows, y.repeat_interleave(5, 0))
 
 
-def test_refined_draws_are_marked_and_the_file_still_works(untrained: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("plan", "stage"),
+    [(Plan(draws=5, candidates=12, refine_steps=3), "select"), (Plan(draws=5, oversample=3), "oversample")],
+)
+def test_draws_that_are_not_plain_are_marked_and_the_file_still_works(
+    untrained: Make, tmp_path: Path, plan: Plan, stage: str
+) -> None:
     model = untrained(*NETWORKS["vectors"])
-    plan = Plan(draws=5, candidates=12, refine_steps=3)
     write_bundle(model, some_y(model.problem, 2), plan, tmp_path / "bundle", tmp_path / "none.ckpt")
     parameters = yaml.safe_load((tmp_path / "bundle" / "model_parameters.yaml").read_text())
-    assert (parameters["format"], parameters["stage"], parameters["generation"]["candidates"]) == (2, "select", 12)
+    assert (parameters["format"], parameters["stage"]) == (2, stage)
+    assert parameters["generation"] == dataclasses.asdict(plan)
 
 
 @pytest.mark.usefixtures("unrun")

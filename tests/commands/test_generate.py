@@ -150,7 +150,10 @@ def test_a_number_may_begin_with_noughts(digits_checkpoint: Path, work: Path, ru
         (["number=1", "out=x.csv"], "out is x.csv; for draws of this model it must end in .npz or .pt"),
         (["number=1", "gates.rmse=1", "out=x.png"], "gates needs a forward operator"),
         (["unseen=2", "out=x.png"], "unseen is 2, but this model has no forward operator"),
-        (["number=1", "generation=complete", "out=x.png"], "no forward operator that could check them"),
+        (
+            ["number=1", "generation=complete", "out=x.png"],
+            "no forward operator f, and only solutions of f(x) = y are: use generation=default",
+        ),
     ],
 )
 def test_what_a_user_of_digits_can_mend_is_one_message(

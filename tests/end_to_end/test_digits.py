@@ -47,7 +47,7 @@ def test_a_run_has_its_measures_and_pictures_and_can_be_used(
 def test_stages_that_need_a_check_are_refused_before_the_training(
     shipped: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="no forward operator that could check them; use generation=default"):
+    with pytest.raises(UserError, match=r"no forward operator f, .*: use generation=default, or set generation\."):
         run(shipped("experiment=digits", "generation=complete", small=()), tmp_path)
 
 

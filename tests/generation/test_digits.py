@@ -34,9 +34,17 @@ def test_results_do_not_depend_on_the_chunks(model):
     torch.testing.assert_close(pieces.x, whole.x)
 
 
-@pytest.mark.parametrize("stage", [{"candidates": 9}, {"refine_steps": 3}])
-def test_stages_that_need_a_check_are_refused(model, stage):
-    with pytest.raises(UserError, match="no forward operator that could check them"):
+@pytest.mark.parametrize(
+    ("stage", "remedy"),
+    [
+        ({"candidates": 9}, r"candidates=null"),
+        ({"oversample": 4}, r"oversample=1"),
+        ({"candidates": 9, "refine_steps": 3}, r"candidates=null, generation\.refine_steps=0"),
+    ],
+)
+def test_stages_that_need_a_forward_operator_are_refused(model, stage, remedy):
+    message = rf"^generation asks to .* no forward operator f, .*use generation=default, or set generation\.{remedy}\.$"
+    with pytest.raises(UserError, match=message):
         generate(model, model.task, torch.eye(10), Plan(draws=2, **stage))
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cvae.baselines import PriorDraws
+from cvae.errors import UserError
 from cvae.generation import Plan, generate
 from cvae.inversion import coverage_limits, reference_sets
 from cvae.metrics import coverage
@@ -19,6 +20,16 @@ PLANS = {
     "explored": Plan(draws=8, candidates=12, refine_steps=2, explore=10),
     "searched": Plan(draws=8, candidates=12, refine_steps=2, backfill=5_000),
 }
+OVERSAMPLED = {
+    "unchecked": Plan(draws=8, oversample=3),
+    "unchecked, explored": Plan(draws=8, oversample=3, refine_steps=2, explore=10, backfill=1_000),
+}
+#: functions and plans; only a continuum is oversampled
+CASES = [
+    pytest.param(forward, plan, id=f"{name}-{len(forward)}")
+    for forward in (["x0 * x1"], BIRDS)
+    for name, plan in (PLANS | ({} if forward is BIRDS else OVERSAMPLED)).items()
+]
 
 
 def covered(problem, x, check):
@@ -30,8 +41,7 @@ def curves(problem, count, seed=5):
     return problem.forward(space.decode(space.sample(count, torch.Generator().manual_seed(seed))))
 
 
-@pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize(("forward", "plan"), CASES)
 def test_the_seed_fixes_everything(problem, forward, plan):
     problem = problem(*forward)
     y = curves(problem, 5)
@@ -47,13 +57,12 @@ def test_the_seed_fixes_everything(problem, forward, plan):
     assert not torch.equal(one.x, other.x)
 
 
-@pytest.mark.parametrize("forward", [["x0 * x1"], BIRDS])
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize(("forward", "plan"), CASES)
 def test_results_do_not_depend_on_the_chunks(problem, forward, plan):
     problem = problem(*forward)
     y, separate = curves(problem, 7), forward is BIRDS
     whole = generate(PriorDraws(problem), problem, y, plan, separate)
-    for chunk in (1, 3 * plan.drawn + 1):
+    for chunk in (1, 3 * plan.decoded + 1):
         pieces = generate(PriorDraws(problem), problem, y, dataclasses.replace(plan, chunk=chunk), separate)
         torch.testing.assert_close(pieces.x, whole.x, rtol=0, atol=1e-4)
         assert torch.equal(pieces.check.valid, whole.check.valid)
@@ -230,6 +239,12 @@ def test_functions_that_are_not_pointwise(problem):
     ("numbers", "message"),
     [
         ({"draws": 0}, "generation.draws is 0; it must be at least 1"),
+        ({"oversample": 0}, "generation.oversample is 0; it must be at least 1 and at most 1000"),
+        ({"oversample": 10**9}, "generation.oversample is 1000000000; it must be at least 1 and at most 1000"),
+        (
+            {"draws": 5, "candidates": 20, "oversample": 2},
+            "generation.oversample is 2 and generation.candidates 20; f chooses among candidates already",
+        ),
         ({"refine_steps": -1}, "generation.refine_steps is -1; it must be at least 0"),
         ({"chunk": 0}, "generation.chunk is 0; it must be at least 1"),
         ({"unseen": 1.5}, "generation.unseen is 1.5; it is a share, and must be at most 1"),
@@ -245,6 +260,78 @@ def test_plans_that_make_no_sense_are_refused(numbers, message):
 
 def test_a_plan_without_candidates_draws_what_it_keeps():
     assert (Plan(draws=7).drawn, Plan(draws=7, candidates=7).drawn, Plan(draws=7, candidates=20).drawn) == (7, 7, 20)
+
+
+# --- oversampling
+
+
+class Copies:
+    """Draws one pair of lines, but for a few draws that are shifted: their numbers, and how far."""
+
+    def __init__(self, others):
+        self.others = others
+
+    def draw(self, y, draws, generator):
+        middle = torch.stack([torch.linspace(0.9, 0.1, 50), torch.linspace(0.1, 0.9, 50)])
+        x = middle.expand(len(y), draws, 2, 50).clone()
+        for draw, shift in self.others.items():
+            x[:, draw] += shift
+        return x
+
+
+def test_of_more_draws_those_are_kept_that_cover_most_without_asking_f(problem):
+    asked = []
+
+    def product(x):
+        asked.append(x.shape[:-2].numel())
+        return x[..., 0:1, :] * x[..., 1:2, :]
+
+    space = problem().space
+    problem = Problem(space, CallableForward(product, {"_target_": "here"}, space), Gates(0.05, 0.9))
+    model = Copies({2: 0.06, 7: -0.06, 11: 0.1})
+    every = model.draw(torch.zeros(2, 1, 50), 12, None)
+    y = product(every)[:, 0]
+    # one of the copies and the three others, in the order of the draws; that these are invalid is not asked before
+    expected = every[:, [0, 2, 7, 11]]
+    assert problem.check(expected, y).valid.tolist() == [[True, False, False, False]] * 2
+    asked.clear()
+    found = generate(model, problem, y, Plan(draws=4, oversample=3), separate=False)
+    torch.testing.assert_close(found.x, expected, rtol=0, atol=0)
+    assert max(asked) == 2 * 4
+    assert (found.evaluations, found.forward_evaluations) == (2 * 12, 2 * 4)
+    assert (list(found.stages), found.stages["oversample"].draws) == (["oversample"], 4)
+
+
+def test_what_is_known_to_be_invalid_without_f_is_kept_last(problem):
+    problem = problem()
+    # out of range, not a number, and crooked
+    model = Copies({1: 0.5, 2: torch.nan, 3: 0.2 * torch.linspace(0, 40, 50).sin()})
+    x = model.draw(torch.zeros(1, 1, 50), 12, None)
+    y = problem.forward(x[:, 0])
+    found = generate(model, problem, y, Plan(draws=4, oversample=3), separate=False)
+    torch.testing.assert_close(found.x, x[:, [0, 0, 0, 0]], rtol=0, atol=0)
+
+
+def test_oversampled_draws_cover_more_than_as_many_plain_ones(problem):
+    problem = problem()
+    y = curves(problem, 6)
+    plans = Plan(draws=30), Plan(draws=30, oversample=4)
+    every = torch.ones(6, 30, dtype=torch.bool)
+    plain, oversampled = (
+        coverage(problem.space.coordinates(generate(PriorDraws(problem), problem, y, plan, False).x), every)
+        for plan in plans
+    )
+    assert (oversampled > plain + 0.05).all()
+
+
+def test_separate_solutions_are_not_oversampled(problem):
+    problem = problem(*BIRDS)
+    message = (
+        r"generation\.oversample is 4, but the solutions of one y are separate points, .* generation\.candidates\."
+    )
+    for separate in (True, None):
+        with pytest.raises(UserError, match=message):
+            generate(PriorDraws(problem), problem, curves(problem, 2), Plan(draws=3, oversample=4), separate)
 
 
 # --- temperature
@@ -263,6 +350,7 @@ def test_a_sampler_without_a_temperature_is_not_given_one(problem):
         (Plan(draws=5, refine_steps=1), False, None),
         (Plan(draws=5, candidates=20), False, 2.5),
         (Plan(draws=5, candidates=20), True, 1.5),
+        (Plan(draws=5, oversample=4), False, None),
         (Plan(draws=5, candidates=20, temperature=1.1), False, 1.1),
         (Plan(draws=5, temperature=0.7), True, 0.7),
     ],
@@ -271,7 +359,7 @@ def test_candidates_that_are_chosen_from_spread_wider(problem, plan, separate, t
     problem = problem()
     model = Recorded(problem)
     generate(model, problem, curves(problem, 2), plan, separate)
-    assert model.asked == [(2, plan.drawn, temperature)]
+    assert model.asked == [(2, plan.decoded, temperature)]
 
 
 # --- vectors

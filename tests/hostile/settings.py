@@ -96,6 +96,7 @@ LINES = {
     "generation.draws": "count",
     "generation.candidates": "count or null",
     "generation.temperature": "positive or null",
+    "generation.oversample": "count",
     "generation.refine_steps": "count or zero",
     "generation.backfill": "count or zero",
     "generation.explore": "count or zero",

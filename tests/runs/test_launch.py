@@ -222,6 +222,7 @@ def test_further_callbacks_need_one_process(shipped: Any, tmp_path: Path) -> Non
         ("loss.y_term.start=2", "loss.y_term.start is 2; it must be at least 0 and below 1."),
         ("loss.likelihood=abs", "loss.likelihood is 'abs'; it must be a mapping with _target_."),
         ("generation.candidates=3", "generation.candidates is 3; it must be at least generation.draws, 5."),
+        ("data=two_birds generation.oversample=4", "generation.oversample is 4, but the solutions of one y are"),
         ("generation.draws=0", "generation.draws is 0; it must be at least 1."),
         ("generation.temperature=2.0", "generation.temperature is 2.0, but a training makes plain draws with evaluat"),
         ("evaluation.draws=0", "evaluation.draws is 0; it must be a whole number of at least 1."),
@@ -243,6 +244,15 @@ def test_a_mistake_is_told_before_anything_is_written_or_started(
     said = user_message(caught.value)
     assert said is not None
     assert said.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_needs_a_forward_operator_is_refused_without_one(shipped: Any, tmp_path: Path) -> None:
+    message = (
+        r"^generation asks to choose or refine draws, but .* no forward operator .* set generation\.oversample=1\."
+    )
+    with pytest.raises(UserError, match=message):
+        run(shipped("experiment=mixture", "generation.oversample=4", small=()), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

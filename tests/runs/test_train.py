@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from cvae.config import digest
 from cvae.errors import UserError
+from cvae.generation import Plan
 from cvae.runs.continuation import versions
 from cvae.runs.folder import Start
 from cvae.runs.settle import settle
@@ -131,6 +132,15 @@ def test_plain_draws_need_no_plan_of_their_own(settled: Shipped) -> None:
     plan = generation_plan(settled("generation=complete"))
     assert plan is not None
     assert (plan.draws, plan.candidates, plan.refine_steps) == (5, 2000, 15)
+    assert generation_plan(settled("generation.oversample=4")) == Plan(draws=5, oversample=4)
+
+
+def test_oversampled_draws_of_the_test_conditions_are_measured(settled: Shipped, tmp_path: Path) -> None:
+    train(settled("generation.oversample=4", "logger={}", "data.evaluation.references=0"), tmp_path, Start("x"))
+    measures = json.loads((tmp_path / "result.json").read_text())["measures"]
+    assert {name for name in measures if name.count("/") == 2} == {
+        f"test/oversample/{measure}" for measure in ("valid", "coverage", "rmse")
+    }
 
 
 def test_the_last_epoch_is_kept_where_the_score_stays_zero(settled: Shipped, tmp_path: Path) -> None:

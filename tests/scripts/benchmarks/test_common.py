@@ -55,7 +55,11 @@ def test_a_row_tells_how_many_of_the_separate_solutions_were_found(separate):
 def test_a_row_for_every_plan_and_what_it_costs(separate):
     problem, x, y, references = separate
     plans = {"1": {"draws": 1}, "2 of 4": {"draws": 2, "candidates": 4}, "refined": {"draws": 4, "refine_steps": 2}}
-    rows = assess("known", Known(x), problem, y, references, plans_of(plans))
+    # separate solutions are not oversampled: no row
+    unchecked = {"unchecked": {"draws": 1, "oversample": 4}}
+    rows = assess("known", Known(x), problem, y, references, plans_of(plans | unchecked))
+    with pytest.raises(UserError, match="all plans oversample"):
+        assess("known", Known(x), problem, y, references, plans_of(unchecked))
     assert [row["plan"] for row in rows] == list(plans)
     assert [row["evaluations"] for row in rows] == [1, 4, 4]
     assert rows[2]["forward_evaluations"] > 4

@@ -9,14 +9,14 @@ def test_methods_stand_side_by_side(run_benchmark, tmp_path):
         "methods",
         "problem=sine_wave",
         *words,
-        word([*TINY, "model=dense", "model.hidden=[16]", "loss.set_objective.weight=0"]),
+        word([*TINY, "data.source.train=100", "model=dense", "model.hidden=[16]", "loss.set_objective.weight=0"]),
     )
     assert done.status == 0, done.err
-    names, plans = ("default", "rejection", "multistart"), ("30 plain", "30 of 40, refined")
+    names, plans = ("default", "rejection", "multistart"), ("30 plain", "30 of 120, unchecked", "30 of 40, refined")
     assert [(row["name"], row["plan"]) for row in done.table] == [(name, plan) for name in names for plan in plans]
-    # rejection may spend what the default's training spends: 64 simulations, and half as many for the y-term, which
+    # rejection may spend what the default's training spends: 100 simulations, and half as many for the y-term, which
     # comes in after half of the training
-    assert [row["training_evaluations"] for row in done.table[::2]] == ["96", "96", "0"]
+    assert [row["training_evaluations"] for row in done.table[::3]] == ["150", "150", "0"]
     assert [path.name for path in (tmp_path / "work" / "kept").iterdir()] == ["sine_wave-default-0"]
 
 
